@@ -2,12 +2,14 @@
 
     python benchmarks/key_attacks.py [--seconds 60] [--processes 4] [--clients 12] [--seed 0]
 
-Real `tierwise serve` processes share a private PostgreSQL and one key with a small budget per hour. Clients ask
-without pause: streams and whole answers, `single` and a vote of 16, up to 16 choices, and some hang up. Meanwhile
-processes are killed with SIGKILL and started again, and the clock of each jumps by up to an hour in both directions.
+Real `tierwise serve` processes share a private PostgreSQL. One key has a small budget per hour, one sends sessions with
+ceilings of dollars and passes, and one may run few actions at the same time. Clients ask without pause: streams and
+whole answers, `single` and a vote of 16, up to 16 choices, and some hang up. Meanwhile processes are killed with
+SIGKILL and started again, and the clock of each jumps by up to an hour in both directions.
 The engine counts what it was asked and what it sent, so it knows what was really spent, also in passes that no ledger
-has.
-Exits with 1 if that is more than what the budgets have charged, or if any period was charged more than its limit.
+has, by session too, and how many actions of the third key run.
+Exits with 1 if that is more than what budgets and sessions have charged, if any period or session was charged more than
+its limit, or if too many actions ran at the same time.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,6 +46,8 @@ PROMPT, COMPLETION = 1.0, 20.0
 """Dollars per million tokens."""
 BUDGET = 0.25
 JUMP_SECONDS = 3600
+SESSIONS, SESSION_DOLLARS, SESSION_PASSES = 24, 0.02, 60
+PLACES = 4
 _PROGRAM = """
 import pathlib, sys, time
 file, real, last = pathlib.Path(sys.argv.pop(1)), time.time, [0.0, 0.0]
@@ -63,8 +67,13 @@ main()
 class Engine:
     """A server that answers with as many tokens as it may, and counts what it was asked and what it sent."""
 
-    prompt: int = 0
-    completion: int = 0
+    spent: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    """Millionths of a dollar, by what a prompt is for: `money`, `places`, or the name of a session."""
+    asked: Counter[str] = field(default_factory=Counter)
+    """Requests, likewise."""
+    running: int = 0
+    most: int = 0
+    """Most requests for `places` that ran at the same time."""
     port: int = 0
     _is_up: threading.Event = field(default_factory=threading.Event)
 
@@ -72,9 +81,8 @@ class Engine:
         threading.Thread(target=lambda: asyncio.run(self._main()), daemon=True).start()
         self._is_up.wait()
 
-    @property
-    def dollars(self) -> float:
-        return (self.prompt * PROMPT + self.completion * COMPLETION) / 1e6
+    def dollars(self, purpose: str) -> float:
+        return self.spent[purpose] / 1e6
 
     async def _main(self) -> None:
         app = web.Application()
@@ -90,17 +98,28 @@ class Engine:
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         asked = len(json.dumps(body["messages"])) // 3
-        self.prompt += asked  # charged also if it is aborted at once
+        purpose = body["messages"][-1]["content"].split()[0]
+        self.asked[purpose] += 1
+        self.spent[purpose] += asked * PROMPT  # charged also if it is aborted at once
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        is_place = purpose == "places"
+        self.running += is_place
+        self.most = max(self.most, self.running)
         with suppress(ConnectionError):
-            await self._send(request, response, body, asked)
+            try:
+                await self._send(request, response, body, asked, purpose)
+            finally:
+                self.running -= is_place  # the action ends with the next line
+            await response.write(b"data: [DONE]\n\n")
         return response
 
-    async def _send(self, request: web.Request, response: web.StreamResponse, body: dict[str, Any], asked: int) -> None:
+    async def _send(
+        self, request: web.Request, response: web.StreamResponse, body: dict[str, Any], asked: int, purpose: str
+    ) -> None:
         await response.prepare(request)
         most = body.get("max_tokens") or body.get("max_completion_tokens") or 50
         for number in range(1, most + 1):
-            self.completion += 1  # before it is sent
+            self.spent[purpose] += COMPLETION  # before it is sent
             usage = {"prompt_tokens": asked, "completion_tokens": number, "total_tokens": asked + number}
             choice = {"index": 0, "delta": {"content": f"{number} "}, "finish_reason": None}
             if number == most:
@@ -108,7 +127,6 @@ class Engine:
             await response.write(b"data: %b\n\n" % json.dumps({"choices": [choice], "usage": usage}).encode())
             if number % 8 == 0:
                 await asyncio.sleep(0.005)
-        await response.write(b"data: [DONE]\n\n")
 
 
 @dataclass
@@ -156,20 +174,27 @@ class Server:
             self.process.kill()
 
 
-async def ask(session: aiohttp.ClientSession, server: Server, secret: str, rng: random.Random) -> str:
+async def ask(session: aiohttp.ClientSession, server: Server, purpose: str, secret: str, rng: random.Random) -> str:
     """One request; returns what became of it."""
+    is_place = purpose == "places"
     body: dict[str, Any] = {
-        "model": rng.choice(["one", "vote"]),
-        "messages": [{"role": "user", "content": "count " * rng.randint(1, 200)}],
-        "max_tokens": rng.choice([1, 8, 40]),
+        "model": "one" if is_place else rng.choice(["one", "vote"]),
+        "messages": [{"role": "user", "content": f"{purpose} " + "count " * rng.randint(1, 200)}],
+        "max_tokens": 200 if is_place else rng.choice([1, 8, 40]),
         "stream": rng.random() < 0.6,
-        "n": rng.choice([1, 1, 1, 4, 16]),
+        "n": 1 if is_place else rng.choice([1, 1, 1, 4, 16]),
     }
-    limit = aiohttp.ClientTimeout(total=rng.choice([0.05, 20, 20, 20]))  # some hang up
+    headers = {"authorization": f"Bearer {secret}"}
+    if purpose.startswith("session"):
+        headers |= {
+            "x-tierwise-session": purpose,
+            "x-tierwise-session-dollars": str(SESSION_DOLLARS),
+            "x-tierwise-session-passes": str(SESSION_PASSES),
+        }
+    # Some hang up; of those whose places are counted none, because the engine notices that after the endpoint.
+    limit = aiohttp.ClientTimeout(total=20 if is_place else rng.choice([0.05, 20, 20, 20]))
     try:
-        async with session.post(
-            server.url, json=body, headers={"authorization": f"Bearer {secret}"}, timeout=limit
-        ) as response:
+        async with session.post(server.url, json=body, headers=headers, timeout=limit) as response:
             content = await response.read()
             if response.status == 200:
                 return "answered"
@@ -180,7 +205,14 @@ async def ask(session: aiohttp.ClientSession, server: Server, secret: str, rng: 
         return "connection lost"
 
 
-async def attack(servers: list[Server], secret: str, options: argparse.Namespace) -> Counter[str]:
+def purpose_of(number: int, rng: random.Random, passed: float) -> str:
+    """What the next request of a client is for. Sessions begin one after the other, until all are used."""
+    if number % 3 == 1:
+        return f"session{rng.randint(0, max(0, int(passed * SESSIONS) - 1))}"
+    return "places" if number % 3 == 2 else "money"
+
+
+async def attack(servers: list[Server], secrets: dict[str, str], options: argparse.Namespace) -> Counter[str]:
     """Ask, kill and jump until the time is over."""
     outcomes: Counter[str] = Counter()
     until = time.monotonic() + options.seconds
@@ -188,9 +220,11 @@ async def attack(servers: list[Server], secret: str, options: argparse.Namespace
     async def client(number: int) -> None:
         rng = random.Random(f"{options.seed}/{number}")
         async with aiohttp.ClientSession() as session:
-            while time.monotonic() < until:
-                outcome = await ask(session, rng.choice(servers), secret, rng)
-                outcomes[outcome] += 1
+            while (left := until - time.monotonic()) > 0:
+                purpose = purpose_of(number, rng, 1 - left / options.seconds)
+                kind = purpose.rstrip("0123456789")
+                outcome = await ask(session, rng.choice(servers), purpose, secrets[kind], rng)
+                outcomes[f"{kind}: {outcome}"] += 1
                 if outcome != "answered":
                     await asyncio.sleep(0.05)
 
@@ -231,30 +265,75 @@ def run(ledger: str, folder: Path, options: argparse.Namespace) -> int:
     location = locate(ledger)
     prepare(location)
     store = KeyStore(location, who="attack")
-    _, secret = store.create(limits=Limits(max_budget=options.budget, budget_duration="1h"))
+    limits = {
+        "money": Limits(max_budget=options.budget, budget_duration="1h"),
+        "session": Limits(),
+        "places": Limits(max_parallel_requests=PLACES),
+    }
+    secrets = {purpose: store.create(name=purpose, limits=one)[1] for purpose, one in limits.items()}
     servers = [Server(number, folder, ledger) for number in range(options.processes)]
     for server in servers:
         server.clock.write_text("0")
         server.start()
     try:
-        outcomes = asyncio.run(attack(servers, secret, options))
+        outcomes = asyncio.run(attack(servers, secrets, options))
     finally:
         for server in servers:
             server.stop()
     charged = store.charged()
     store.close()
-    held = {period: amounts[0] / 1e9 for (_, period), amounts in charged.items()}
-    settled = sum(amounts[1] for amounts in charged.values()) / 1e9
-    total, most = sum(held.values()), max(held.values(), default=0.0)
-    for outcome, number in outcomes.most_common():
-        print(f"{outcome:<28} {number:>7,}")
-    print(f"killed with SIGKILL          {sum(server.kills for server in servers):>7,}")
-    print(f"periods that clocks were in  {len(held):>7,}   each charged at most ${most:.9f} of ${options.budget:.9f}")
-    print(f"charged                      ${total:.9f}   of which ${settled:.9f} is settled by actions that ended")
-    print(f"spent at the engine          ${engine.dollars:.9f}")
-    overspent = max(0.0, engine.dollars - total) + max(0.0, most - options.budget)
-    print(f"overspent                    ${overspent:.9f}")
-    return int(overspent > 1e-9 or not outcomes["answered"] or not engine.dollars)
+    return judged(engine, charged, outcomes, sum(server.kills for server in servers), options)
+
+
+def judged(
+    engine: Engine,
+    charged: dict[tuple[str, int], tuple[int, int]],
+    outcomes: Counter[str],
+    kills: int,
+    options: argparse.Namespace,
+) -> int:
+    """Print what was charged and what was spent. Returns the exit code."""
+    of_key = {place: amounts for place, amounts in charged.items() if place[0].endswith("|1h")}
+    held = {period: amounts[0] / 1e9 for (_, period), amounts in of_key.items()}
+    settled = sum(amounts[1] for amounts in of_key.values()) / 1e9
+    total, most, spent = sum(held.values()), max(held.values(), default=0.0), engine.dollars("money")
+    for outcome, number in sorted(outcomes.items(), key=lambda one: (one[0].split(":")[0], -one[1])):
+        print(f"{outcome:<38} {number:>7,}")
+
+    def say(what: str, value: str) -> None:
+        print(f"{what:<38} {value}")
+
+    overspent = max(0.0, spent - total) + max(0.0, most - options.budget)
+    names = [name for name in engine.asked if name.startswith("session")]
+    beyond, passes = 0.0, 0
+    for name in names:
+        dollars, counted = (charged_to(name, kind, charged) for kind in ("dollars", "passes"))
+        beyond += max(0.0, engine.dollars(name) - dollars / 1e9) + max(0.0, dollars / 1e9 - SESSION_DOLLARS)
+        passes += max(0, engine.asked[name] - counted) + max(0, counted - SESSION_PASSES)
+    largest = max(map(engine.dollars, names), default=0.0)
+    longest = max((engine.asked[name] for name in names), default=0)
+    too_many = max(0, engine.most - PLACES)
+    say("killed with SIGKILL", f"{kills:>7,}")
+    say("periods that clocks were in", f"{len(held):>7,}   each charged at most ${most:.9f} of ${options.budget}")
+    say("charged to the key", f"${total:.9f}   of which ${settled:.9f} is settled by actions that ended")
+    say("spent at the engine", f"${spent:.9f}")
+    say(
+        "sessions",
+        f"{len(names):>7,}   at most ${largest:.9f} of ${SESSION_DOLLARS}, {longest} of {SESSION_PASSES} passes",
+    )
+    say("actions that ran at the same time", f"{engine.most:>7,}   of {PLACES}")
+    say("overspent", f"${overspent:.9f}; in sessions ${beyond:.9f}, {passes} passes; {too_many} actions too many")
+    answered = all(outcomes[f"{kind}: answered"] for kind in ("money", "session", "places"))
+    return int(overspent + beyond > 1e-9 or passes > 0 or too_many > 0 or not answered)
+
+
+def charged_to(session: str, kind: str, charged: dict[tuple[str, int], tuple[int, int]]) -> int:
+    """What is charged to a session of the only key that sends sessions."""
+    return sum(
+        held
+        for (account, _), (held, _) in charged.items()
+        if account.startswith(f"session-{kind}:") and account.endswith(f"|{session}")
+    )
 
 
 def main() -> int:

@@ -52,7 +52,7 @@ def test_passes_are_held_over_all_requests_of_a_session_and_a_vote_ends_early(of
     assert [len(record.trace.passes) for record in endpoint.records] == [4, 2]
     assert second.text == "five"
     if not stream:
-        assert "the session task has 2 of 6 passes left" in second.headers["x-tierwise-note"]
+        assert "the session task has as much left as 2 passes may need" in second.headers["x-tierwise-note"]
         assert second.json["usage"]["tierwise"]["limits"] == ["passes"]
     third = ask(endpoint, passes=6, stream=stream)
     assert_refused(third, 429, "insufficient_quota", "the session task has 0 of 6 left", PASSES)
@@ -105,6 +105,16 @@ def test_n_choices_need_a_pass_each(office):
     endpoint = office.serve()
     assert_refused(ask(endpoint, passes=2, n=3), 429, "insufficient_quota", "needs 3 passes")
     assert len(ask(endpoint, passes=3, n=3).json["choices"]) == 3
+
+
+@pytest.mark.parametrize("ceiling", [{"passes": 7}, {"dollars": 0.0048}])
+def test_with_less_than_all_choices_may_need_each_has_an_answer(office, ceiling):
+    """Without a part of its own, the first vote would take what is for the other two."""
+    endpoint = office.serve(tier_of(Majority(n=8), engine=ScriptedEngine(*WORDS)))
+    answer = ask(endpoint, n=3, max_tokens=10, **ceiling)
+    assert answer.status == 200, answer.body
+    assert all(choice["message"]["content"] for choice in answer.json["choices"])
+    assert 3 <= len(endpoint.records[0].trace.passes) <= 7
 
 
 def test_a_session_belongs_to_its_key(office):

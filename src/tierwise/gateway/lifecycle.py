@@ -146,8 +146,8 @@ class RequestLifecycle:
             raise
         context.action.purse = grant.purse
         if grant.passes is not None and ceilings is not None:
-            context.action.tighten(Budget(passes=grant.passes))
-            said = f"the session {ceilings.session} has {grant.passes:,} of {ceilings.passes:,} passes left"
+            context.action.tighten(grant.passes)
+            said = f"the session {ceilings.session} has as much left as {grant.passes:,} passes may need"
             context.trace.events.append(
                 Decision(tier=context.parsed.model, reason=said, signal=CHANGED, at=context.seconds())
             )
@@ -249,7 +249,7 @@ async def _all_choices(context: RequestContext, shows: Sequence[Sink]) -> list[A
 
 def _answered(context: RequestContext) -> Answered:
     """An action that was answered, for shadowing."""
-    parsed, trace = context.parsed, context.trace
+    parsed, trace, purse = context.parsed, context.trace, context.action.purse
     return Answered(
         route=parsed.model,
         action=trace.action,
@@ -259,7 +259,10 @@ def _answered(context: RequestContext) -> Answered:
         verifier=parsed.verifier,
         key=trace.key,
         team=trace.team,
-        is_bounded=parsed.judges or parsed.budget != Budget() or bool(trace.limits),
+        is_bounded=parsed.judges
+        or parsed.budget != Budget()
+        or bool(trace.limits)
+        or (purse is not None and purse.refusal is not None),
     )
 
 

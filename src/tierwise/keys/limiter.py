@@ -60,7 +60,7 @@ class Grant:
     purse: Purse | None = None
     """What it may spend; None if no budget of dollars or ceiling of a session applies."""
     passes: int | None = None
-    """The passes that it may start, if its session has fewer left than it may need."""
+    """The passes that it may start, if its session has less left than it may need."""
     headers: dict[str, str] = field(default_factory=dict)
     is_open: bool = True
 
@@ -140,8 +140,10 @@ class Limiter:
             raise
         if spending or passes is not None:
             grant.purse = Purse(self._accounts, spending, self.estimates, dollars, standing=need.time, passes=passes)
-        if passes is not None and passes[1] < need.count:
-            grant.passes = passes[1]
+        most = need.count if passes is None else passes[1]
+        if need.choices > 1 and dollars < need.dollars:  # or one choice might spend what is for the others' answers
+            most = min(most, max(need.choices, (dollars - need.time) * need.count // need.passes))
+        grant.passes = most if most < need.count else None
         grant.headers = self._headers(bounds)
         return grant
 

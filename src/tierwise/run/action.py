@@ -19,6 +19,7 @@ from tierwise.run.tier import Tier
 from tierwise.spec.ask import Answer, OutOfBudget
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Chunk
+from tierwise.spec.clock import now
 from tierwise.spec.errors import BudgetError, PolicyError
 from tierwise.spec.prompt import Prompt
 from tierwise.verifiers.check_pool import owner
@@ -66,6 +67,9 @@ class Action:
         self._group = trace.action if choices > 1 else ""
         self._prompts = SharedPrompts(choices)
         self._code_runs = CodeRuns()
+        self._count = choices
+        self._of_each: Budget | None = None
+        """The part of the budget that each choice has; None if they share all of it."""
         self._choices: list[ChoiceState] = []
         self._served = ""
         self.purse: Purse | None = None
@@ -73,10 +77,11 @@ class Action:
         self.drafts: DraftSink | None = None
         """Shows drafts, which are not the answer, while they are written; None to show none."""
 
-    def tighten(self, budget: Budget) -> None:
-        """Bound it more tightly; only before `solve`."""
-        self._budget = self._budget.within(budget)
+    def tighten(self, passes: int) -> None:
+        """Allow it fewer passes, as many for each choice; only before `solve`."""
+        self._budget = self._budget.within(Budget(passes=passes))
         self._tracker = self._tracked()
+        self._of_each = Budget(passes=max(1, passes // self._count)) if self._count > 1 else None
 
     def _tracked(self) -> BudgetTracker:
         return BudgetTracker(self._budget, self._trace.began).of_tier(self._tier.name, self._tier.budget)
@@ -145,7 +150,8 @@ class Action:
         )
         self._choices.append(choice)
         try:
-            answer = await PassRunner(choice, self._tier, self._tracker).solve(prompt, shown=True)
+            tracker = self._tracker if self._of_each is None else self._tracker.within(self._of_each, now())
+            answer = await PassRunner(choice, self._tier, tracker).solve(prompt, shown=True)
         except OutOfBudget:
             if self.purse is not None and self.purse.refusal is not None:
                 raise self.purse.refusal from None
