@@ -9,7 +9,8 @@ SIGKILL and started again, and the clock of each jumps by up to an hour in both 
 The engine counts what it was asked and what it sent, so it knows what was really spent, also in passes that no ledger
 has, by session too, and how many actions of the third key run.
 Exits with 1 if that is more than what budgets and sessions have charged, if any period or session was charged more than
-its limit, or if too many actions ran at the same time.
+its limit, or if too many actions ran at the same time. Of a session, tokens that were sent on a connection that broke
+are left out: only the engine knows which of them it had made after the last one that was read.
 """
 
 from __future__ import annotations
@@ -69,6 +70,8 @@ class Engine:
 
     spent: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     """Millionths of a dollar, by what a prompt is for: `money`, `places`, or the name of a session."""
+    broken: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    """What of it was sent on connections that broke, likewise: nobody else knows how much of that was read."""
     asked: Counter[str] = field(default_factory=Counter)
     """Requests, likewise."""
     running: int = 0
@@ -105,21 +108,31 @@ class Engine:
         is_place = purpose == "places"
         self.running += is_place
         self.most = max(self.most, self.running)
-        with suppress(ConnectionError):
+        sent = [0]
+        try:
             try:
-                await self._send(request, response, body, asked, purpose)
+                await self._send(request, response, body, asked, purpose, sent)
             finally:
                 self.running -= is_place  # the action ends with the next line
             await response.write(b"data: [DONE]\n\n")
+        except ConnectionError:
+            self.broken[purpose] += sent[0] * COMPLETION
         return response
 
     async def _send(
-        self, request: web.Request, response: web.StreamResponse, body: dict[str, Any], asked: int, purpose: str
+        self,
+        request: web.Request,
+        response: web.StreamResponse,
+        body: dict[str, Any],
+        asked: int,
+        purpose: str,
+        sent: list[int],
     ) -> None:
         await response.prepare(request)
         most = body.get("max_tokens") or body.get("max_completion_tokens") or 50
         for number in range(1, most + 1):
             self.spent[purpose] += COMPLETION  # before it is sent
+            sent[0] = number
             usage = {"prompt_tokens": asked, "completion_tokens": number, "total_tokens": asked + number}
             choice = {"index": 0, "delta": {"content": f"{number} "}, "finish_reason": None}
             if number == most:
@@ -308,7 +321,8 @@ def judged(
     beyond, passes = 0.0, 0
     for name in names:
         dollars, counted = (charged_to(name, kind, charged) for kind in ("dollars", "passes"))
-        beyond += max(0.0, engine.dollars(name) - dollars / 1e9) + max(0.0, dollars / 1e9 - SESSION_DOLLARS)
+        known = engine.dollars(name) - engine.broken[name] / 1e6
+        beyond += max(0.0, known - dollars / 1e9) + max(0.0, dollars / 1e9 - SESSION_DOLLARS)
         passes += max(0, engine.asked[name] - counted) + max(0, counted - SESSION_PASSES)
     largest = max(map(engine.dollars, names), default=0.0)
     longest = max((engine.asked[name] for name in names), default=0)

@@ -27,7 +27,9 @@ NANO = 1_000_000_000
 _PARTS = 20
 """A process takes at most this part of a budget at a time more than it needs."""
 _AHEAD = 16
-"""How many times the need it takes ahead."""
+"""How many times the need it takes ahead at first; twice as much whenever that was used up within a second."""
+_SOON_SECONDS = 1.0
+_MOST_AHEAD = 1 << 16
 IDLE_SECONDS = 3.0
 """After so long without a reservation, what is held and not reserved is given back."""
 FADING_SECONDS = 60.0
@@ -91,6 +93,10 @@ class Account:
     """What other processes held when that was last read."""
     used_at: float = 0.0
     """Moment of the last reservation on the monotonic clock."""
+    taken_at: float = 0.0
+    """Moment when more was taken, likewise."""
+    ahead: int = _AHEAD
+    """How many times the need is taken ahead."""
     is_dirty: bool = False
     """Whether the database does not know what was spent."""
     is_lowered: bool = False
@@ -203,7 +209,7 @@ class Accounts:
         found = self._open.get(place)
         if found is None:
             found = self._open[place] = Account(bound, place[1])
-        elif found.bound != bound:
+        elif found.bound is not bound and found.bound != bound:
             found.rebind(bound)
         return found
 
@@ -214,6 +220,10 @@ class Accounts:
             bound = named.get(account.bound.account)
             if bound is not None and bound != account.bound:
                 account.rebind(bound)
+
+    def try_reserve(self, account: Account, amount: int) -> bool:
+        """Reserve from what this process holds, at once. Returns whether it held as much."""
+        return (account.bound.kind != "places" or self._book.is_current) and account.try_reserve(amount)
 
     async def reserve(self, account: Account, amount: int) -> bool:
         """Reserve an amount, which is in the database as held before this returns. Returns whether there was as much.
@@ -276,7 +286,11 @@ class Accounts:
         if is_place:
             held, others = self._book.take_place(lease, limit=bound.limit)
         else:
-            more = max(wish - free, min(_AHEAD * wish, bound.limit // _PARTS))
+            now = time.monotonic()
+            is_soon = now - account.taken_at < _SOON_SECONDS
+            account.ahead = min(account.ahead * 2, _MOST_AHEAD) if is_soon else max(_AHEAD, account.ahead // 2)
+            account.taken_at = now
+            more = max(wish - free, min(account.ahead * wish, bound.limit // _PARTS))
             held, others = self._book.take(
                 lease, limit=bound.limit, need=max(need - free, 0), wish=more, is_session=bound.fades
             )

@@ -108,7 +108,7 @@ class LeaseBook:
             return held, others
 
     def take_place(self, lease: Lease, *, limit: int) -> tuple[int, int]:
-        """Hold one place more, if the limit allows, among the processes that live.
+        """Hold one place more, if the limit allows, among the processes that live; twice as many if no other lives.
 
         Args:
             lease: what is held now.
@@ -124,7 +124,8 @@ class LeaseBook:
             dead = leases.c.holder.not_in(select(holders.c.holder).where(holders.c.until >= moment))
             connection.execute(delete(leases).where(leases.c.account == lease.account, dead))
             others = self._of_others(connection, lease)
-            held = lease.held + (limit - others - lease.held >= 1)
+            room = max(0, limit - others - lease.held)
+            held = lease.held + min(room, 1 if self._others else max(1, lease.held))
             _put(connection, self._holder, [Lease(lease.account, lease.period, held, lease.spent)])
         self._renewed_at = began
         return held, others

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _MINUTE = 60
 _AGAIN_SECONDS = LINGER_SECONDS + 0.1
 """When a place is asked for once more that other processes hold."""
+_MOST_REMEMBERED = 4_096
 _RETRY_SECONDS = 1.0
 """When a client should ask again after too many actions ran: one ends at any time."""
 
@@ -89,6 +90,8 @@ class Limiter:
     def __init__(self, accounts: Accounts, estimates: Estimates) -> None:
         self._accounts = accounts
         self.estimates = estimates
+        self._bounds: dict[tuple[str, str], tuple[Key, Team | None, list[Bound]]] = {}
+        """By key and model, as long as key and team are the same."""
 
     async def admit(self, caller: Caller | None, need: Need, ceilings: Ceilings | None = None) -> Grant:
         """Reserve what an action needs of every limit, or raise and reserve nothing. A session that has less left than
@@ -108,7 +111,7 @@ class Limiter:
         bounds: list[Account] = []
         if caller is not None:
             check_model(caller, need.model)
-            bounds = [self._accounts.of(bound) for bound in bounds_of(caller, need.model)]
+            bounds = [self._accounts.of(bound) for bound in self._bounds_of(caller, need.model)]
         grant = Grant(limiter=self)
         if ceilings is not None:
             grant.sessions = [self._accounts.entered(bound) for bound in ceilings.bounds(caller)]
@@ -119,8 +122,9 @@ class Limiter:
         try:
             for account in bounds:
                 if account.bound.kind != "dollars":
-                    await self._reserve(account, need.tokens if account.bound.kind == "tokens" else 1, need, bounds)
-                    grant.held.append((account, need.tokens if account.bound.kind == "tokens" else 1))
+                    amount = need.tokens if account.bound.kind == "tokens" else 1
+                    await self._reserve(account, amount, need, bounds)
+                    grant.held.append((account, amount))
             for account in grant.sessions:
                 if account.bound.kind == "passes":
                     passes = (account, await self._part_of_passes(account, need))
@@ -147,6 +151,17 @@ class Limiter:
         grant.headers = self._headers(bounds)
         return grant
 
+    def _bounds_of(self, caller: Caller, model: str) -> list[Bound]:
+        """`bounds_of`, remembered."""
+        known = self._bounds.get((caller.key.id, model))
+        if known is not None and known[0] is caller.key and known[1] is caller.team:
+            return known[2]
+        if len(self._bounds) >= _MOST_REMEMBERED:
+            self._bounds.clear()
+        found = bounds_of(caller, model)
+        self._bounds[caller.key.id, model] = (caller.key, caller.team, found)
+        return found
+
     def end(self, account: Account, reserved: int, spent: int) -> None:
         """End a reservation of a rate or place."""
         if account.bound.kind == "places":
@@ -155,7 +170,7 @@ class Limiter:
             account.settle(reserved, spent)
 
     async def _reserve(self, account: Account, amount: int, need: Need, bounds: list[Account]) -> None:
-        if await self._accounts.reserve(account, amount):
+        if self._accounts.try_reserve(account, amount) or await self._accounts.reserve(account, amount):
             return
         if account.bound.kind == "places" and account.others:
             await asyncio.sleep(_AGAIN_SECONDS)  # others give back what they do not need by then

@@ -99,7 +99,10 @@ class Tokens:
             if len(self._known) > _MOST_REMEMBERED:
                 self._known.popitem(last=False)
         team = self._team(known)
-        return Caller(key=known.key if team is None else replace(known.key, team=team.name), team=team)
+        if team is None or team.name == known.key.team:
+            return Caller(key=known.key, team=team)
+        self._known[digest] = replace(known, key=replace(known.key, team=team.name))
+        return Caller(key=self._known[digest].key, team=team)
 
     def _team(self, known: _Known) -> Team | None:
         if not self._settings.team:
