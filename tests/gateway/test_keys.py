@@ -13,6 +13,7 @@ import pytest
 from endpoints import PRICES, Answered, tier_of, until
 from key_office import ask, assert_refused
 from tierwise.gateway.access import Access
+from tierwise.gateway.metrics import Metrics
 from tierwise.keys.changes import LimitChanges
 from tierwise.keys.database import prepare
 from tierwise.ledger.by import By
@@ -222,7 +223,7 @@ def test_everyone_reads_their_own_usage_and_administrators_all(office):
     alice, bob = office.key(name="alice", team="red", tags=("web", "ci")), office.key(name="bob", team="blue")
     admin = office.key(is_admin=True)
     with Ledger.open(office.location, PRICES, print) as ledger:
-        endpoint = office.serve(ledger=ledger)
+        endpoint = office.serve(ledger=ledger, metrics=Metrics({}, by_key=True))
         for secret, number in ((alice, 2), (bob, 1)):
             for _ in range(number):
                 assert ask(endpoint, secret, tierwise={"session": "s1"}).status == 200
@@ -250,6 +251,8 @@ def test_everyone_reads_their_own_usage_and_administrators_all(office):
         assert_refused(listed, 403, "forbidden", "administrator")
         endpoint.key = admin
         assert endpoint.metric('tierwise_team_actions_total{ending="answered",team="red"}') == 2
+        assert endpoint.metric('tierwise_key_actions_total{ending="answered",key="alice"}') == 2
+        assert endpoint.metric('tierwise_key_dollars_total{key="bob"}') > 0
     with Reader(office.location) as reader:
         assert {one.key: one.actions for one in reader.totals(By.TEAM)} == {"red": 2, "blue": 1}
         assert {one.key: one.actions for one in reader.totals(By.TAG)} == {"web": 2, "ci": 2, "": 1}

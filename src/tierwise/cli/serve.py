@@ -71,6 +71,9 @@ KeepContent = Annotated[bool, typer.Option("--keep-content", help="Also store re
 NoShadow = Annotated[
     bool, typer.Option("--no-shadow", help="Do not ask again for a share of the actions of certified routes.")
 ]
+KeyMetrics = Annotated[
+    bool, typer.Option("--key-metrics", help="Count actions and dollars of stored keys by key in the metrics.")
+]
 
 
 def serve(
@@ -87,6 +90,7 @@ def serve(
     keep_content: KeepContent = False,
     uncertified: Uncertified = False,
     no_shadow: NoShadow = False,
+    key_metrics: KeyMetrics = False,
 ) -> None:
     """Launch the engines of a config file and serve its tiers and routes as models of one OpenAI endpoint.
 
@@ -118,5 +122,6 @@ def serve(
         first_bytes=first_bytes,
         uncertified=uncertified,
         shadow=not no_shadow,
+        key_metrics=key_metrics,
     )
     serve_forever(plan, settings, ledger=ledger, content=keep_content)

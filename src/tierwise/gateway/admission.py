@@ -33,6 +33,7 @@ def received(
     if caller is not None:
         check_model(caller, asked.model)
         trace.key, trace.team, trace.tags = caller.key.id, caller.key.team, caller.key.tags
+        trace.key_name = caller.key.name or caller.key.id
         is_paid |= has_budget(caller, asked.model)
     if not is_paid or not any(prices.per_second(name) for name in _deployments(asked, router)):
         return asked

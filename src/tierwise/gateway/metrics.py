@@ -11,6 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from tierwise.engines.metrics import METRICS, Scraper
+from tierwise.gateway.caller_metrics import CallerMetrics
 from tierwise.gateway.experts import ExpertMetrics
 from tierwise.gateway.route_metrics import RouteMetrics
 from tierwise.gateway.shadow_metrics import ShadowMetrics
@@ -27,14 +28,15 @@ _DELAYS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320)
 
 
-MOST_TEAMS = 100
-"""Teams that have series of their own."""
-
-
 class Metrics:
-    """All metrics of one endpoint, in a separate registry."""
+    """All metrics of one endpoint, in a separate registry.
 
-    def __init__(self, deployments: Mapping[str, Deployment]) -> None:
+    Args:
+        deployments: whose state is exported.
+        by_key: whether actions of stored keys are counted by key too.
+    """
+
+    def __init__(self, deployments: Mapping[str, Deployment], *, by_key: bool = False) -> None:
         self._deployments = deployments
         self._certified = CertifiedRoutes()
         self.registry = registry = CollectorRegistry()
@@ -64,9 +66,7 @@ class Metrics:
         self._limits = counter(
             "tierwise_budget_used_up", "Actions in which a bound of a budget was used up.", "tier", "bound"
         )
-        self._by_team = counter("tierwise_team_actions", "Actions of stored keys.", "team", "ending")
-        self._team_dollars = counter("tierwise_team_dollars", "Cost of passes of stored keys.", "team")
-        self._teams: set[str] = set()
+        self._callers = CallerMetrics(registry, by_key=by_key)
         self._checks = counter("tierwise_checks", "Verdicts of verifiers.", "kind", "accepted")
         self._resumed = counter(
             "tierwise_sessions_resumed", "Actions that began at the tier that their session had reached.", "tier"
@@ -126,10 +126,7 @@ class Metrics:
                 self._seconds(record.tier).observe(record.seconds)
             if record.first_output is not None:
                 self._first(record.tier).observe(record.first_output)
-        if record.trace.key:
-            team = self._team(record.trace.team)
-            self._by_team(team, record.ending).inc()
-            self._team_dollars(team).inc(prices.total(record.trace.passes).dollars)
+        self._callers.add(record, prices)
         for done in record.trace.passes:
             self._passes(done.tier, done.call.role, done.outcome).inc()
             for kind in ("prompt", "cached", "completion", "reasoning"):
@@ -145,14 +142,6 @@ class Metrics:
                 self._checks(event.kind, str(event.verdict.ok).lower()).inc()
             elif isinstance(event, Decision) and event.signal == SESSION:
                 self._resumed(event.tier).inc()
-
-    def _team(self, name: str) -> str:
-        """The label of a team: of the first `MOST_TEAMS` their names, so that the number of series is bounded."""
-        if name not in self._teams:
-            if len(self._teams) >= MOST_TEAMS:
-                return "(other)"
-            self._teams.add(name)
-        return name
 
     def shadowed(self, route: str, outcome: str) -> None:
         """Count what became of an action that was to be observed."""

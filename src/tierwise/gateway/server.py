@@ -103,7 +103,7 @@ async def _serve(
 ) -> None:
     with contextlib.closing(listener):
         ending = _Ending()
-        metrics = Metrics({})
+        metrics = Metrics({}, by_key=settings.key_metrics)
         with open_ledger(ledger, plan, metrics, content=content) as book, open_desk(book, plan) as desk:
             how = {"uncertified": settings.uncertified, "shadow": settings.shadow}
             async with launched(plan, ledger=book, desk=desk, **how) as service:

@@ -24,5 +24,7 @@ class ServerSettings:
     """Maximum seconds for which a stream's headers wait for its first content while a pass is shown."""
     uncertified: bool = False
     """Whether a route whose certificate does not hold is answered by its safe tier; else nothing is served."""
+    key_metrics: bool = False
+    """Whether metrics count actions of stored keys by key."""
     shadow: bool = True
     """Whether the routes with `shadow` are observed."""

@@ -74,6 +74,8 @@ class Trace:
     """The caller's id for the session that the action belongs to, if given."""
     key: str = ""
     """Id of the stored key that asked; empty without one."""
+    key_name: str = ""
+    """Its name, or its id if it has none; for metrics."""
     team: str = ""
     tags: tuple[str, ...] = ()
 

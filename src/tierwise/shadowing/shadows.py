@@ -417,9 +417,7 @@ class Shadows:
         if route.takes_labels and self._is_promised(one):
             labels = Labels() if seen.is_lost or self._turn is None else self._turn.labels
             loss = labels.loss(route.certificate.promise.kind, differs=seen.differs) if seen.loss is None else seen.loss
-            kept = Unsettled(
-                action=one.action, at=time(), shadow=shadow, key=one.key, team=one.team, loss=loss, labels=labels
-            )
+            kept = Unsettled.of(one, at=time(), shadow=shadow, loss=loss, labels=labels)
             seen = replace(seen, unsettled=kept)
         state = self.states[one.route].after(seen)
         self._counted(one.route, outcome)
