@@ -47,33 +47,35 @@ def need_of(asked: ParsedRequest, router: Router, estimates: Estimates) -> Need:
     passes = asked.choices if most.passes is None else most.passes * asked.choices
     passes = min(passes, bounds.passes or passes)
     worst = tokens = 0
+    own = size_of(asked.prompt)
     answer: int | None = None  # the cheapest, per choice
     for tier in router.reach(asked.model):
         prompt = asked.prompt.by_default(tier.sampling)
-        cap = least(tier.budget.completion_tokens, bounds.completion_tokens)
+        size = own if prompt is asked.prompt else size_of(prompt)
+        cap = least(tier.budget.completion_tokens, bounds.completion_tokens, prompt.bound)
         for deployment in tier.deployments:
             cost = estimates.of_action(
-                prompt, deployment.name, deployment.context, cap, passes=passes, tokens=bounds.completion_tokens
+                size, deployment.name, deployment.context, cap, passes=passes, tokens=bounds.completion_tokens
             )
             worst = max(worst, cost)
             if asked.ceilings is not None:
                 answers = estimates.of_action(
-                    prompt, deployment.name, deployment.context, cap, passes=asked.choices, tokens=None
+                    size, deployment.name, deployment.context, cap, passes=asked.choices, tokens=None
                 )
                 answer = answers if answer is None else min(answer, answers)
-        tokens = max(tokens, least(cap, prompt.bound) or 0)
+        tokens = max(tokens, cap or 0)
     if bounds.dollars is not None:
         worst = min(worst, round(bounds.dollars * 1e9))
     hourly = {name for name in _deployments(asked, router) if estimates.prices.per_second(name)}
     seconds = bounds.seconds if bounds.seconds is not None else LONGEST_SECONDS
-    size = size_of(asked.prompt).tokens // _BYTES_PER_TOKEN
+    length = own.tokens // _BYTES_PER_TOKEN
     time = estimates.of_time(hourly, seconds) if hourly else 0
     return Need(
         model=asked.model,
         count=passes,
         choices=asked.choices,
         least=time + (answer or 0),
-        tokens=min(passes * (size + tokens), passes * size + (bounds.completion_tokens or passes * tokens)),
+        tokens=min(passes * (length + tokens), passes * length + (bounds.completion_tokens or passes * tokens)),
         passes=worst,
         time=time,
     )

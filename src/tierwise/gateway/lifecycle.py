@@ -138,6 +138,8 @@ class RequestLifecycle:
         if (desk := self._service.desk) is None:
             raise SpecError(f"{PASSES}: this endpoint has no ledger, in which sessions are counted", field=PASSES)
         ceilings = context.parsed.ceilings
+        if ceilings is None and not desk.limiter.is_bounded(context.caller, context.parsed.model):
+            return
         need = admission.need_of(context.parsed, self._service.router, desk.limiter.estimates)
         try:
             context.grant = grant = await desk.limiter.admit(context.caller, need, ceilings)

@@ -73,23 +73,22 @@ class Estimates:
         return nano(self.prices.worst(deployment, tokens_of(size_of(prompt), context), 0))
 
     def of_action(
-        self, prompt: Prompt, deployment: str, context: int | None, cap: int | None, *, passes: int, tokens: int | None
+        self, size: Size, deployment: str, context: int | None, cap: int | None, *, passes: int, tokens: int | None
     ) -> int:
         """The worst case of so many passes of a prompt, in billionths of a dollar.
 
         Args:
-            prompt: what each is asked. One that sees others is longer, and puts more aside when it starts.
+            size: of the prompt that each is asked. One that sees others is longer, and puts more aside when it starts.
             deployment: where they run.
             context: that deployment's context in tokens; None if it is not known.
-            cap: the limit of completion tokens of each; None if budgets have none.
+            cap: the limit of completion tokens of each, of the client or of budgets; None if there is none.
             passes: how many.
             tokens: the limit of completion tokens of all together; None if there is none.
         """
         if not self.prices.counts_tokens(deployment):
             return 0
-        known = [bound for bound in (cap, prompt.bound, context) if bound is not None]
-        answered = passes * min(known, default=MOST_TOKENS)
-        asked = passes * tokens_of(size_of(prompt), context)
+        answered = passes * min((bound for bound in (cap, context) if bound is not None), default=MOST_TOKENS)
+        asked = passes * tokens_of(size, context)
         return nano(self.prices.worst(deployment, asked, answered if tokens is None else min(answered, tokens)))
 
     def of_time(self, deployments: Iterable[str], seconds: float) -> int:

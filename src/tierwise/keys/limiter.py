@@ -162,6 +162,10 @@ class Limiter:
         self._bounds[caller.key.id, model] = (caller.key, caller.team, found)
         return found
 
+    def is_bounded(self, caller: Caller | None, model: str) -> bool:
+        """Whether anything is counted of a caller's requests to a model."""
+        return caller is not None and bool(self._bounds_of(caller, model))
+
     def end(self, account: Account, reserved: int, spent: int) -> None:
         """End a reservation of a rate or place."""
         if account.bound.kind == "places":
