@@ -14,6 +14,7 @@ from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from tierwise.gateway.access import Access
+from tierwise.gateway.administration import Administration
 from tierwise.gateway.apis import APIS, apis_of
 from tierwise.gateway.apis.messages.counting import COUNT, TokenCounting
 from tierwise.gateway.apis.responses import RESPONSES, ResponseStore, StoredPage
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 
 _PATHS = ", ".join([*(api.path for api in APIS), COUNT, RESPONSES, FEEDBACK])
-_PLACES = f"{_PATHS}, /v1/models, /v1/usage, /v1/deployments, /health, /ready, /metrics"
+_PLACES = f"{_PATHS}, /v1/models, /v1/usage, /v1/deployments, /key/…, /team/…, /audit, /health, /ready, /metrics"
 
 
 class Endpoint(Starlette):
@@ -106,6 +107,7 @@ def application(
     lifecycle = RequestLifecycle(service, metrics)
     pages = Pages(service, metrics, access)
     feedback = FeedbackPage(service, metrics)
+    administration = Administration(service, metrics, access)
     store = ResponseStore(service.stored)
     stored = StoredPage(store, metrics)
     apis = apis_of(store)
@@ -116,6 +118,7 @@ def application(
             _route(stored.path, access, stored, stored.methods),
             _route(FEEDBACK, access, feedback, ("GET", "POST")),
             *(_route(path, access, page, ("GET",)) for path, page in pages.by_path().items()),
+            *(_route(path, access, page, (method,)) for path, (method, page) in administration.by_path().items()),
         ],
         exception_handlers={HTTPException: _not_here, Exception: _broke},
     )
