@@ -26,6 +26,7 @@ from tierwise.spec.errors import SpecError, Stopping, TierwiseError, Unauthorize
 
 if TYPE_CHECKING:
     from tierwise.gateway.metrics import Metrics
+    from tierwise.gateway.tls import Tls
     from tierwise.service import Service
 
     Rpc = grpc.aio.ServicerContext[Any, Any]
@@ -45,7 +46,10 @@ failure the error code, the retry delay, and an `Account`."""
 class GrpcServer:
     """Listens on one port from `start` to `stop`."""
 
-    def __init__(self, service: Service, metrics: Metrics, *, access: Access | None = None) -> None:
+    def __init__(
+        self, service: Service, metrics: Metrics, *, access: Access | None = None, tls: Tls | None = None
+    ) -> None:
+        self._tls = tls
         self._server = grpc.aio.server(
             options=[("grpc.max_receive_message_length", MOST_BYTES), ("grpc.so_reuseport", 0)]
         )
@@ -61,11 +65,26 @@ class GrpcServer:
         """
         place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
-            bound = self._server.add_insecure_port(place)
+            if self._tls is None:
+                bound = self._server.add_insecure_port(place)
+            else:
+                bound = self._server.add_secure_port(place, self._credentials(self._tls))
         except RuntimeError as error:
             raise SpecError(f"cannot listen on {place}: {error}; choose another --grpc-port, or 0") from error
         await self._server.start()
         return bound
+
+    def use(self, tls: Tls) -> None:
+        """Use these certificates for new connections; the endpoint was started with some."""
+        self._tls = tls
+
+    def _credentials(self, first: Tls) -> grpc.ServerCredentials:
+        """Asks for the certificate at each new connection."""
+        return grpc.dynamic_ssl_server_credentials(
+            _configuration(first),
+            lambda: _configuration(self._tls or first),
+            require_client_authentication=first.client_ca is not None,
+        )
 
     async def drain(self) -> None:
         """Accept no more calls, and wait for running ones."""
@@ -80,6 +99,10 @@ class GrpcServer:
         await self._front.end_all()
         await self._server.stop(None)  # cancels the calls whose clients could not be told, because they read nothing
         await draining
+
+
+def _configuration(tls: Tls) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration([(tls.key, tls.chain)], root_certificates=tls.client_ca)
 
 
 class _Front(stubs.TierwiseServicer):
