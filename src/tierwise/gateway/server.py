@@ -20,16 +20,17 @@ import uvloop
 from tierwise.gateway.accepting import Acceptor
 from tierwise.gateway.app import application
 from tierwise.gateway.bounded_http import PROTOCOL_LOG
+from tierwise.gateway.control import controlled
+from tierwise.gateway.generations import Front
 from tierwise.gateway.logs import log_to_stderr
 from tierwise.gateway.loop_delay import LoopDelay
 from tierwise.gateway.metrics import Metrics
 from tierwise.gateway.protocol import HttpProtocol
+from tierwise.gateway.reload import Live, Reloader, reloading
 from tierwise.service import launched
 from tierwise.spec.errors import LedgerError, SpecError
 
 if TYPE_CHECKING:
-    from starlette.applications import Starlette
-
     from tierwise.gateway.grpc.server import GrpcServer
     from tierwise.gateway.settings import ServerSettings
     from tierwise.gateway.tls import Tls
@@ -119,9 +120,12 @@ async def _serve(
             async with launched(plan, ledger=book, desk=desk, **how) as service:
                 metrics.watch(service.deployments, service.router.certified, service.shadows)
                 app = application(service, metrics, access=settings.access, first_bytes=settings.first_bytes)
+                server = HttpServer(front := Front(app), tls)
                 async with _also_grpc(service, metrics, settings, tls) as beside:
-                    with LoopDelay(metrics.loop_delay):
-                        await _listen(service, HttpServer(app, tls), listener, ending, beside)
+                    reloader = Reloader(Live(plan, service), front, server, beside, settings, metrics)
+                    async with reloading(reloader), controlled(plan.path, reloader.reload):
+                        with LoopDelay(metrics.loop_delay):
+                            await _listen(reloader, server, listener, ending, beside)
     _LOG.info("stopped")
 
 
@@ -154,13 +158,13 @@ async def _also_grpc(
 
 
 async def _listen(
-    service: Service, server: HttpServer, listener: socket.socket, ending: _Ending, beside: GrpcServer | None
+    reloader: Reloader, server: HttpServer, listener: socket.socket, ending: _Ending, beside: GrpcServer | None
 ) -> None:
     """Accept requests at once; they wait for engines that are still loading, and `/ready` lists those."""
     gc.collect()
     gc.freeze()  # a full collection would look at all that was imported, in 50 ms in which nothing else runs
     serving = asyncio.create_task(server.serve(sockets=[listener]))
-    starting = asyncio.create_task(service.start())
+    starting = asyncio.create_task(reloader.service.start())
     stopping = asyncio.create_task(ending.first.wait())
     host, port = listener.getsockname()[:2]
     scheme = "http" if server.tls is None else "https"
@@ -169,13 +173,15 @@ async def _listen(
         await asyncio.wait((starting, stopping, serving), return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             starting.result()
-            _LOG.info("ready: %s", ", ".join(service.router.names))
+            reloader.has_started.set()
+            _LOG.info("ready: %s", ", ".join(reloader.service.router.names))
         await asyncio.wait((stopping, serving), return_when=asyncio.FIRST_COMPLETED)
         _LOG.info("draining: running requests are finished; a second signal stops at once")
     finally:
-        server.app.state.draining = True
-        if service.shadows is not None:
-            await service.shadows.stop()  # users' requests need the engines now
+        reloader.refuse()
+        reloader.front.drain()
+        if (shadows := reloader.service.shadows) is not None:
+            await shadows.stop()  # users' requests need the engines now
         starting.cancel()
         server.should_exit = True
         second = asyncio.create_task(ending.second.wait())
@@ -211,7 +217,7 @@ class _Ending:
 class HttpServer(uvicorn.Server):
     """uvicorn with our own accepting, and without its signal handling, because engines and ledger must stop too."""
 
-    def __init__(self, app: Starlette, tls: Tls | None = None) -> None:
+    def __init__(self, app: Front, tls: Tls | None = None) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -225,7 +231,7 @@ class HttpServer(uvicorn.Server):
             )
         )
         self._acceptors: list[Acceptor] = []
-        self.app, self.tls = app, tls
+        self.tls = tls
 
     def use(self, tls: Tls) -> None:
         """Use these certificates for new connections; the endpoint was started with some."""
