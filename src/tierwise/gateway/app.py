@@ -45,6 +45,7 @@ class Endpoint(Starlette):
     """What answers a POST, by path."""
     access: Access
     metrics: Metrics
+    store: ResponseStore
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -88,7 +89,8 @@ def application(
     *,
     access: Access | None = None,
     first_bytes: float = FIRST_BYTES_SECONDS,
-) -> Starlette:
+    before: Endpoint | None = None,
+) -> Endpoint:
     """The application: chat completions, models, health, readiness and metrics. `app.state.draining` makes it
     unready.
 
@@ -97,6 +99,7 @@ def application(
         metrics: counts what is answered.
         access: who may use it; without a key, and on loopback, if not given.
         first_bytes: seconds for which a stream's headers wait for its first content.
+        before: the application that this one replaces; they share stored responses, and whether they drain.
     """
     if metrics is None:
         metrics = Metrics({})
@@ -108,7 +111,7 @@ def application(
     pages = Pages(service, metrics, access)
     feedback = FeedbackPage(service, metrics)
     administration = Administration(service, metrics, access)
-    store = ResponseStore(service.stored)
+    store = ResponseStore(service.stored) if before is None else before.store
     stored = StoredPage(store, metrics)
     apis = apis_of(store)
 
@@ -126,7 +129,9 @@ def application(
         **{api.path: ApiEndpoint(api, lifecycle, service, metrics, first_bytes=first_bytes) for api in apis},
         COUNT: TokenCounting(service, metrics),
     }
-    app.access, app.metrics = access, metrics
+    app.access, app.metrics, app.store = access, metrics, store
+    if before is not None:
+        app.state = before.state
     return app
 
 
