@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from time import time
@@ -120,8 +120,9 @@ class ApiEndpoint:
         prices = self._service.prices
         beat = self.api.beat if isinstance(self.api, OwnErrors) else ""
 
-        async def show(choice: int, chunk: Chunk) -> None:
-            await events.chunk(choice, chunk, writer.chunk(choice, chunk))
+        async def show(choice: int, chunks: Sequence[Chunk]) -> None:
+            for chunk in chunks:
+                await events.chunk(choice, chunk, writer.chunk(choice, chunk))
 
         async def show_draft(choice: int, number: int, tier: str, chunk: Chunk) -> None:
             await events.event(writer.draft(choice, number, tier, chunk))
