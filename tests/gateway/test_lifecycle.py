@@ -44,9 +44,9 @@ class Front:
         body = {"model": "tier", "messages": HELLO, **fields}
         return self.lifecycle.receive(self.service.new_trace(), read(json.dumps(body).encode()))
 
-    async def show(self, choice: int, chunk) -> None:
+    async def show(self, choice: int, chunks) -> None:
         assert not self.notebook.records, "nothing is remembered while something is still shown"
-        self.shown.append((choice, chunk.delta.get("content", "")))
+        self.shown += [(choice, chunk.delta.get("content", "")) for chunk in chunks]
 
     async def answer(self, context: RequestContext, *, stream: bool, is_stopped: bool = False) -> None:
         await self.lifecycle.answer(context, self.show if stream else None, is_stopped=lambda: is_stopped)

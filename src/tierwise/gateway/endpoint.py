@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from time import time
@@ -124,9 +124,10 @@ class ApiEndpoint:
         prices = self._service.prices
         beat = "" if self.refusals.own is None else self.refusals.own.beat
 
-        async def show(choice: int, chunk: Chunk) -> None:
-            if events.chunk(choice, chunk, writer.chunk(choice, chunk)):
-                await events.caught_up()
+        async def show(choice: int, chunks: Sequence[Chunk]) -> None:
+            for chunk in chunks:
+                if events.chunk(choice, chunk, writer.chunk(choice, chunk)):
+                    await events.caught_up()
 
         async def show_draft(choice: int, number: int, tier: str, chunk: Chunk) -> None:
             if events.event(writer.draft(choice, number, tier, chunk)):

@@ -40,8 +40,8 @@ _LOG = logging.getLogger("tierwise")
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _LONGEST_NOTE = 500  # characters of a header
 
-ShowChunk: TypeAlias = Callable[[int, Chunk], Awaitable[None]]
-"""Sends a chunk of a choice, given the choice's index."""
+ShowChunks: TypeAlias = Callable[[int, Sequence[Chunk]], Awaitable[None]]
+"""Sends chunks of a choice that came together, given the choice's index."""
 
 
 class RequestLifecycle:
@@ -99,7 +99,7 @@ class RequestLifecycle:
     async def answer(
         self,
         context: RequestContext,
-        show: ShowChunk | None = None,
+        show: ShowChunks | None = None,
         *,
         is_stopped: Callable[[], bool],
         complete: Callable[[], Awaitable[None]] | None = None,
@@ -209,15 +209,15 @@ class RequestLifecycle:
 class ChunkSink:
     """Streams one choice to the caller. `show` implements the protocol, and blocks for a slow reader."""
 
-    def __init__(self, context: RequestContext, number: int, show: ShowChunk) -> None:
+    def __init__(self, context: RequestContext, number: int, show: ShowChunks) -> None:
         self._context = context
         self._number = number
         self._show = show
 
-    async def __call__(self, chunk: Chunk) -> bool:
-        if self._context.first_output is None and chunk.is_output:
+    async def __call__(self, chunks: Sequence[Chunk]) -> bool:
+        if self._context.first_output is None and any(chunk.is_output for chunk in chunks):
             self._context.show_moment()
-        await self._show(self._number, chunk)
+        await self._show(self._number, chunks)
         return True
 
 

@@ -148,10 +148,9 @@ class Action:
         answer = choice.recoveries.shown(answer)
         if not output.has_shown:
             output.tier = answer.tier
-            for chunk in answer.completion.chunks():
-                await output.show(chunk)
+            await output.show(answer.completion.chunks())
         elif not output.has_ended:
-            await output.show(Chunk(finish=answer.completion.finish, response=answer.completion.response))
+            await output.show([Chunk(finish=answer.completion.finish, response=answer.completion.response)])
         if choice is self._choices[0]:
             self._served = answer.tier
         return answer

@@ -67,7 +67,7 @@ async def follow(
                         if chunk.remark and chunk.finish:
                             remarked(chunk.remark)
                         if output is not None:
-                            await output.show(running.shown)
+                            await output.show([running.shown])
                         if running.is_complete:
                             continue
                         if watch is not None and await _is_watched_out(watch, chunk, deployment):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from tierwise.spec.call import Chunk
 from tierwise.spec.errors import PolicyError
@@ -14,11 +16,11 @@ from tierwise.spec.errors import PolicyError
 class Sink(Protocol):
     """Streams to the user. Blocks while the user's buffer is full."""
 
-    async def __call__(self, chunk: Chunk) -> bool:
-        """Send a chunk; true if it reached the user, so that a retry can no longer replace it."""
+    async def __call__(self, chunks: Sequence[Chunk]) -> bool:
+        """Send chunks that came together; true if they reached the user, so that a retry can no longer replace them."""
 
 
-async def discard(chunk: Chunk) -> bool:  # noqa: ARG001 - it discards the chunk
+async def discard(chunks: Sequence[Chunk]) -> bool:  # noqa: ARG001 - it discards the chunks
     """A sink for requests that do not stream."""
     return False
 
@@ -39,9 +41,10 @@ class DraftStream:
     number: int
     tier: str
 
-    async def show(self, chunk: Chunk) -> None:
-        if chunk.is_output:
-            await self.sink(self.choice, self.number, self.tier, chunk)
+    async def show(self, chunks: Sequence[Chunk]) -> None:
+        for chunk in chunks:
+            if chunk.is_output:
+                await self.sink(self.choice, self.number, self.tier, chunk)
 
 
 class OutputStream:
@@ -91,18 +94,21 @@ class OutputStream:
             elif not self.owner_was_seen:
                 self.owner, self.tier = before
 
-    async def show(self, chunk: Chunk) -> None:
-        if not (chunk.delta or chunk.finish or chunk.logprobs):
+    async def show(self, chunks: Sequence[Chunk]) -> None:
+        said = [chunk for chunk in chunks if chunk.delta or chunk.finish or chunk.logprobs]
+        if not said:
             return
         if not self._has_begun:
             self._has_begun = True
-            chunk = replace(chunk, delta={"role": "assistant", **chunk.delta})
-        was_seen = True  # also if the deadline passes while waiting for the user: the chunk is on its way
+            said[0] = msgspec.structs.replace(said[0], delta={"role": "assistant", **said[0].delta})
+        was_seen = True  # also if the deadline passes while waiting for the user: the chunks are on their way
         try:
-            was_seen = await self._sink(chunk)
+            was_seen = await self._sink(said)
         finally:
-            self.has_ended |= chunk.finish is not None
+            for chunk in said:
+                if chunk.finish is not None:
+                    self.has_ended = True
             if not (self.has_shown and self.owner_was_seen):  # both only ever become true while a pass is shown
-                was_seen = was_seen and chunk.is_output
+                was_seen = was_seen and any(chunk.is_output for chunk in said)
                 self.has_shown |= was_seen
                 self.owner_was_seen |= was_seen

@@ -371,9 +371,9 @@ class PassRunner:
             if bound or (bound := _bound_of_limit(running, call, cap, self._tracker)):
                 self._mark(bound, number, lacking=running.lacking)
             if shown and output.has_shown:
-                await output.show(rest)
+                await output.show([rest])
                 if done.outcome != LOST and not running.was_watched_out:  # another pass may go on
-                    await output.show(Chunk(finish=done.completion.finish, response=done.completion.response))
+                    await output.show([Chunk(finish=done.completion.finish, response=done.completion.response)])
         if done.outcome == "cut" and done.completion.is_empty and not running.was_watched_out:
             self._choice.refused_by = self._tracker
             raise OutOfBudget

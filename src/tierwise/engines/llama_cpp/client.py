@@ -186,7 +186,7 @@ class SlotClient(ChatClient):
                     if chunk.finish is not None:
                         self._compare(process, restored, usage)
                         if process.remarks and not chunk.remark:
-                            chunk = replace(chunk, remark="; ".join(process.remarks))  # noqa: PLW2901 - the same chunk, with a remark
+                            chunk = msgspec.structs.replace(chunk, remark="; ".join(process.remarks))  # noqa: PLW2901 - the same chunk, with a remark
                             process.remarks.clear()
                     yield chunk
             if call.is_prefill:

@@ -195,7 +195,7 @@ def read_whole(body: bytes) -> Chunk | Failure:
         chunk = doubted(chunk, chunk.usage)
     if chunk.finish is not None:
         return chunk
-    return replace(chunk, finish="stop", remark=NO_REASON)
+    return msgspec.structs.replace(chunk, finish="stop", remark=NO_REASON)
 
 
 class _Vectors(msgspec.Struct):
@@ -223,7 +223,7 @@ def read_vectors(body: bytes) -> Chunk | Failure:
 
 def doubted(chunk: Chunk, usage: Usage) -> Chunk:
     """A chunk of an answer with output. A count of no tokens is not exact."""
-    return chunk if usage.completion else replace(chunk, usage=replace(usage, exact=False))
+    return chunk if usage.completion else msgspec.structs.replace(chunk, usage=replace(usage, exact=False))
 
 
 def read_finish(reason: Any) -> tuple[str | None, str]:

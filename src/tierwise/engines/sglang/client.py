@@ -7,6 +7,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from tierwise.engines.served.client import RoutingClient
 from tierwise.engines.sglang.answer import ROUTED, read_chunk, read_routing
 
@@ -46,6 +48,6 @@ class SglangClient(RoutingClient):
         delta = dict(chunk.delta)
         payload = str(delta.pop(ROUTED))
         if self._shape is None:
-            return replace(chunk, delta=delta)
+            return msgspec.structs.replace(chunk, delta=delta)
         routing = await self._count(partial(read_routing, payload, self._shape))
-        return replace(chunk, delta=delta, routing=routing)
+        return msgspec.structs.replace(chunk, delta=delta, routing=routing)
