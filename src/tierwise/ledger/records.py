@@ -8,6 +8,7 @@ from typing import Literal
 from tierwise.spec.ask import Checkable, Verdict
 from tierwise.spec.call import Completion, Pass, Usage
 from tierwise.spec.prompt import Prompt
+from tierwise.spec.values import frozen_value
 
 Ending = Literal["answered", "failed", "disconnected", "yielded"]
 """answered · failed: the user got an error · disconnected: the user hung up · yielded: a shadow that was stopped
@@ -17,7 +18,7 @@ SHADOW_OF = "shadow of "
 """A reason that begins so names an action. Totals have one row for all of them, or each would have one of its own."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_value
 class Check:
     """A verifier's check of a candidate."""
 
@@ -28,7 +29,7 @@ class Check:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_value
 class Decision:
     """A policy's decision on how an action continues."""
 
@@ -88,7 +89,7 @@ class Trace:
         return sum((done.usage for done in self.passes), Usage())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_value
 class Record:
     """A completed action, ready for the ledger."""
 
