@@ -97,7 +97,8 @@ class PriceBook:
         return self._prices.get(deployment, Price()).dollars_per_hour / 3600
 
     def total(self, passes: Iterable[Pass]) -> Cost:
-        return sum((self.cost(done) for done in passes), Cost())
+        costs = [self.cost(done) for done in passes]
+        return costs[0] if len(costs) == 1 else sum(costs, Cost())
 
 
 def _bounded(count: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -77,16 +78,36 @@ class Trace:
     """Id of the stored key that asked; empty without one."""
     team: str = ""
     tags: tuple[str, ...] = ()
+    _read: int = field(default=0, init=False, repr=False, compare=False)
+    """Number of events that these two were found among."""
+    _passes: list[Pass] = field(default_factory=list, init=False, repr=False, compare=False)
+    _decisions: list[Decision] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
-    def passes(self) -> list[Pass]:
+    def passes(self) -> Sequence[Pass]:
         """Sorted by number."""
-        return sorted((event for event in self.events if isinstance(event, Pass)), key=lambda done: done.number)
+        if self._read != len(self.events):
+            self._sort()
+        return self._passes
+
+    @property
+    def decisions(self) -> Sequence[Decision]:
+        """In the order in which they were made."""
+        if self._read != len(self.events):
+            self._sort()
+        return self._decisions
 
     @property
     def usage(self) -> Usage:
         """Tokens of all passes, whatever their outcome."""
-        return sum((done.usage for done in self.passes), Usage())
+        passes = self.passes
+        return passes[0].usage if len(passes) == 1 else sum((done.usage for done in passes), Usage())
+
+    def _sort(self) -> None:
+        """Look through the events, which are only ever added to."""
+        self._passes = sorted((event for event in self.events if isinstance(event, Pass)), key=lambda done: done.number)
+        self._decisions = [event for event in self.events if isinstance(event, Decision)]
+        self._read = len(self.events)
 
 
 @frozen_value
