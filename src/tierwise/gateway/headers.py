@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self, TypeAlias
+
+from tierwise.spec.values import frozen_value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,7 +29,7 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[
 _TRACESTATE = re.compile(r"[ -~]{1,512}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_value
 class RequestHeaders:
     """What a request says besides its body; empty where it says nothing, or nothing that can be passed on."""
 
