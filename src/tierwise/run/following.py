@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing
 from typing import TYPE_CHECKING
 
+from tierwise.engines.engine import one_by_one
 from tierwise.run.budget import Allowance
 from tierwise.run.thinking import end_thinking
 from tierwise.spec.call import is_thinking
@@ -57,6 +58,8 @@ async def follow(
         OutOfBudget: no completion tokens were left for it to start.
         EngineError: the engine failed.
     """
+    if cap is None and watch is None and not tracker.looks_at_chunks:
+        return await _read(running, tracker, output, remarked)
     try:
         with Allowance(tracker, cap, is_whole=not running.is_streamed) as allowance:
             async with asyncio.timeout_at(tracker.deadline) as clock, _stream(running, tracker, cap) as stream:
@@ -85,6 +88,49 @@ async def follow(
     return ""
 
 
+async def _read(
+    running: RunningPass,
+    tracker: BudgetTracker,
+    output: OutputStream | DraftStream | None,
+    remarked: Callable[[str], None],
+) -> str:
+    """`follow` for a pass that nothing it produces can end: no chunk of it is looked at apart from the others."""
+    try:
+        if tracker.deadline is None:
+            await _read_to_end(running, tracker, output, remarked)
+        else:
+            async with asyncio.timeout_at(tracker.deadline) as clock:
+                await _read_to_end(running, tracker, output, remarked)
+    except TimeoutError:
+        if tracker.deadline is None or not clock.expired():
+            raise
+        return "" if running.is_complete else "seconds"
+    _require_complete(running)
+    return ""
+
+
+async def _read_to_end(
+    running: RunningPass,
+    tracker: BudgetTracker,
+    output: OutputStream | DraftStream | None,
+    remarked: Callable[[str], None],
+) -> None:
+    is_unseen = output is None or output.is_discarded
+    blocks = running.blocks(None, at_once=is_unseen)
+    try:
+        async for chunks in blocks:
+            shown, tokens, thinking = running.add_all(chunks)
+            tracker.pay(tokens, thinking)
+            for chunk in chunks:
+                if chunk.remark and chunk.finish:
+                    remarked(chunk.remark)
+            if not is_unseen:
+                assert output is not None  # noqa: S101 - else nobody sees it
+                await output.show(shown)
+    finally:
+        await blocks.aclose()
+
+
 def _remark_beyond(running: RunningPass, cap: int | None, remarked: Callable[[str], None]) -> None:
     if running.is_beyond(cap):
         remarked(f"went on after its limit of {cap} tokens, and was cut")
@@ -99,7 +145,7 @@ def _require_complete(running: RunningPass) -> None:
 def _stream(
     running: RunningPass, tracker: BudgetTracker, cap: int | None
 ) -> AbstractAsyncContextManager[AsyncGenerator[Chunk, None]]:
-    return aclosing(running.stream(cap, tracker.reasoning_left))
+    return aclosing(one_by_one(running.blocks(cap, tracker.reasoning_left)))
 
 
 async def _is_watched_out(watch: Watch, chunk: Chunk, deployment: Deployment) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import msgspec
 
@@ -40,6 +40,7 @@ class DraftStream:
     choice: int
     number: int
     tier: str
+    is_discarded: ClassVar[bool] = False
 
     async def show(self, chunks: Sequence[Chunk]) -> None:
         for chunk in chunks:
@@ -94,7 +95,14 @@ class OutputStream:
             elif not self.owner_was_seen:
                 self.owner, self.tier = before
 
+    @property
+    def is_discarded(self) -> bool:
+        """Whether nobody looks at what is shown."""
+        return self._sink is discard
+
     async def show(self, chunks: Sequence[Chunk]) -> None:
+        if self._sink is discard:
+            return
         said = [chunk for chunk in chunks if chunk.delta or chunk.finish or chunk.logprobs]
         if not said:
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import cache
 
 
 def now() -> float:
@@ -13,4 +14,10 @@ def now() -> float:
     frozen clock of tests differs from it.
     """
     loop = asyncio.get_running_loop()
-    return loop.time() if getattr(loop, "is_frozen", False) else time.monotonic()
+    kind: object = type(loop)
+    return loop.time() if _is_frozen(kind) else time.monotonic()
+
+
+@cache
+def _is_frozen(kind: object) -> bool:
+    return getattr(kind, "is_frozen", False)

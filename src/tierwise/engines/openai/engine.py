@@ -6,12 +6,12 @@ import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from tierwise.engines.engine import Health
+from tierwise.engines.engine import Health, one_by_one
 from tierwise.engines.metrics import MetricsPage
 from tierwise.spec.errors import Broken, Misconfigured
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
     from tierwise.engines.metrics import MetricNames
     from tierwise.engines.openai.client import ChatClient
@@ -69,14 +69,21 @@ class HttpEngine:
             return Health(state="failed", reason=self._reason)
         return Health(state="ready", reason=self._reason, page=self._page)
 
-    async def stream(self, call: Call) -> AsyncGenerator[Chunk, None]:
+    def stream(self, call: Call) -> AsyncGenerator[Chunk, None]:
+        return one_by_one(self.blocks(call))
+
+    async def blocks(self, call: Call, *, at_once: bool = False) -> AsyncGenerator[Sequence[Chunk], None]:
+        """As `engine.SendsBlocks`."""
+        known = self._answers_as.get("model", "")
         try:
-            async with aclosing(self._client.stream(self._url, call)) as stream:
-                async for chunk in stream:
+            async with aclosing(self._client.blocks(self._url, call, at_once=at_once)) as blocks:
+                async for chunks in blocks:
                     self._failed_at, self._reason = float("-inf"), ""
-                    if chunk.response or chunk.model != self._answers_as.get("model", ""):
-                        await self._compare(chunk)
-                    yield chunk
+                    for chunk in chunks:
+                        if chunk.response or (chunk.model != known and chunk.model):
+                            await self._compare(chunk)
+                            known = self._answers_as.get("model", "")
+                    yield chunks
         except Broken as error:
             self._failed_at, self._reason = self._clock(), str(error)
             raise

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from tierwise.engines.openai.events import EventParser
-from tierwise.engines.openai.wire import NO_REASON, doubted
+from tierwise.engines.openai.events import BETWEEN, EventParser
+from tierwise.engines.openai.wire import NO_REASON, doubted, read_batch
 from tierwise.spec.call import Chunk
+from tierwise.spec.errors import EngineError
 
 LARGE_BYTES = 64 * 1024
 """Larger events are read in turn."""
@@ -19,20 +20,27 @@ class Exchange:
 
     Args:
         read: parses an event.
+        batches: whether events that came together may be parsed at once, as `read_event` parses each.
+        joins: whether texts that come together may become one chunk.
         linger_seconds: the longest wait for more after the finish reason.
 
     Attributes:
         is_finished: whether the answer is complete.
+        has_output: whether a chunk had output.
         ends_at: the time of the event loop after which nothing more is expected; None before the finish reason.
     """
 
-    def __init__(self, read: Callable[[bytes], Chunk], *, linger_seconds: float) -> None:
+    def __init__(
+        self, read: Callable[[bytes], Chunk], *, batches: bool, joins: bool = False, linger_seconds: float
+    ) -> None:
         self.is_finished = False
         self.ends_at: float | None = None
         self._read = read
         self._linger = linger_seconds
         self._events = EventParser()
-        self._has_output = False
+        self._batches, self._joins = batches, joins
+        self._error: Exception | None = None
+        self.has_output = False
         self._is_counted = False
         """Whether the last event was usage alone."""
         self._remark = ""
@@ -62,27 +70,55 @@ class Exchange:
         """Whether a block completes an event that takes long to read."""
         return self._events.held + len(block) > LARGE_BYTES and b"\n" in block
 
-    def feed(self, block: bytes) -> Iterator[Chunk]:
-        """The chunks that a block completes."""
-        return map(self._seen, self._events.feed(block))
+    def feed(self, block: bytes) -> list[Chunk]:
+        """The chunks that a block completes; if an event cannot be read, those before it. Then `require` raises."""
+        events = self._events.batch(block)
+        if events is None:
+            return self._each(self._events.feed(block))
+        if self._batches and (chunks := read_batch(events, joins=self._joins)) is not None:
+            return [self._seen(chunk) for chunk in chunks]
+        return self._each(events.split(BETWEEN))
 
-    def rest(self) -> Iterator[Chunk]:
+    def last(self, block: bytes) -> list[Chunk]:
+        """The chunks of the last block of a pass that was aborted, as far as they can be read."""
+        try:
+            return self.feed(block) if block else []
+        except ValueError:
+            return []
+
+    def require(self) -> None:
+        """Raise the error of an event that could not be read."""
+        if self._error is not None:
+            raise self._error
+
+    def _each(self, events: list[bytes]) -> list[Chunk]:
+        found: list[Chunk] = []
+        try:
+            found.extend(self._seen(self._read(event)) for event in events)
+        except (EngineError, ValueError) as error:
+            self._error = error
+        return found
+
+    def rest(self) -> list[Chunk]:
         """The chunks at the end of the response, which ended normally.
 
         An answer with usage and `[DONE]`, or with a finish reason that cannot be read, is complete too.
         """
-        yield from map(self._seen, self._events.rest())
-        if self.is_finished:
-            return
-        if self._remark or (self.is_done and self._is_counted and self._has_output):
+        chunks = self._each(self._events.rest())
+        if self.is_finished or self._error is not None:
+            return chunks
+        if self._remark or (self.is_done and self._is_counted and self.has_output):
             self.is_finished = True
-            yield Chunk(finish="stop", remark=self._remark or NO_REASON)
+            chunks.append(Chunk(finish="stop", remark=self._remark or NO_REASON))
+        return chunks
 
-    def _seen(self, event: bytes) -> Chunk:
-        chunk = self._read(event)
+    def _seen(self, chunk: Chunk) -> Chunk:
         is_output = chunk.is_output
-        self._has_output |= is_output
-        if chunk.usage is not None and self._has_output:
+        self.has_output |= is_output
+        if chunk.usage is None and chunk.finish is None and not chunk.remark and not self.is_finished:
+            self._is_counted = False
+            return chunk  # nearly every one
+        if chunk.usage is not None and self.has_output:
             chunk = doubted(chunk, chunk.usage)
         self._is_counted = chunk.usage is not None and not chunk.delta
         if chunk.finish is not None:
