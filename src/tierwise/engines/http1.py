@@ -218,9 +218,12 @@ class HttpResponse:
             if connection.is_complete:
                 return b""
             connection.require()
-            if ends_at is not None and connection.loop.time() >= ends_at:
+            if ends_at is None:
+                await connection.something()
+            elif connection.loop.time() >= ends_at:
                 return b""
-            await connection.wait(ends_at)
+            else:
+                await connection.wait(ends_at)
         return b""
 
     async def gathered(self) -> bytes:

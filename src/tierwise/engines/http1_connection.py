@@ -118,16 +118,22 @@ class Connection(asyncio.Protocol):
             since: when the wait began, if this goes on with one.
             gathers: wait for the end of the response, for many bytes of it, or for what ends it.
         """
-        self._waiter = waiter = self.loop.create_future()
-        self._waits_since = self.loop.time() if since is None else since
-        self._gathers = gathers
+        waiter = self.something(gathers=gathers)
+        if since is not None:
+            self._waits_since = since
         timer = None if until is None else self.loop.call_at(until, self._wake)
         try:
             await waiter
         finally:
-            self._waiter = self._waits_since = None
             if timer is not None:
                 timer.cancel()
+
+    def something(self, *, gathers: bool = False) -> asyncio.Future[None]:
+        """Done when something has come; `gathers` as of `wait`."""
+        self._waiter = waiter = self.loop.create_future()
+        self._waits_since = self.loop.time()
+        self._gathers = gathers
+        return waiter
 
     def take(self) -> bytes:
         """What has come of the body."""
@@ -183,8 +189,9 @@ class Connection(asyncio.Protocol):
         self._wake()
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        waiter, self._waiter, self._waits_since = self._waiter, None, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     # ── callbacks of the event loop ──────────────────────────────────────
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -106,6 +106,9 @@ class OutputStream:
         said = [chunk for chunk in chunks if chunk.delta or chunk.finish or chunk.logprobs]
         if not said:
             return
+        if self.has_shown and self.owner_was_seen and said[-1].finish is None:  # both only ever become true
+            await self._sink(said)
+            return
         if not self._has_begun:
             self._has_begun = True
             said[0] = msgspec.structs.replace(said[0], delta={"role": "assistant", **said[0].delta})
@@ -113,10 +116,8 @@ class OutputStream:
         try:
             was_seen = await self._sink(said)
         finally:
-            for chunk in said:
-                if chunk.finish is not None:
-                    self.has_ended = True
-            if not (self.has_shown and self.owner_was_seen):  # both only ever become true while a pass is shown
+            self.has_ended |= said[-1].finish is not None
+            if not (self.has_shown and self.owner_was_seen):
                 was_seen = was_seen and any(chunk.is_output for chunk in said)
                 self.has_shown |= was_seen
                 self.owner_was_seen |= was_seen

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tierwise.spec.json import Fields
     from tierwise.spec.prompt import Prompt
 
+_NEVER = float("-inf")
 _FAILED_SECONDS = 10.0  # a failure counts for this long; the state of a remote server is unknown between passes
 
 
@@ -45,7 +46,7 @@ class HttpEngine:
         self._page = None if metrics is None else MetricsPage(url=f"{root}/metrics", names=metrics)
         self._client = client
         self._clock = clock
-        self._failed_at = float("-inf")
+        self._failed_at = _NEVER
         self._reason = ""
         self._answers_as: dict[str, str] = {}
         """The model and the `system_fingerprint` in its last answer."""
@@ -78,7 +79,7 @@ class HttpEngine:
         try:
             async with aclosing(self._client.blocks(self._url, call, at_once=at_once)) as blocks:
                 async for chunks in blocks:
-                    self._failed_at, self._reason = float("-inf"), ""
+                    self._failed_at, self._reason = _NEVER, ""
                     for chunk in chunks:
                         if chunk.response or (chunk.model != known and chunk.model):
                             await self._compare(chunk)

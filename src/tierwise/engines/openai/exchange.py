@@ -76,7 +76,7 @@ class Exchange:
         if events is None:
             return self._each(self._events.feed(block))
         if self._batches and (chunks := read_batch(events, joins=self._joins)) is not None:
-            return [self._seen(chunk) for chunk in chunks]
+            return list(map(self._seen, chunks))
         return self._each(events.split(BETWEEN))
 
     def last(self, block: bytes) -> list[Chunk]:
