@@ -241,6 +241,27 @@ class HttpResponse:
                 break
         return await self.next()
 
+    async def each(self, take: Callable[[bytes], bool]) -> None:
+        """Give each block to `take` as soon as it comes, until that returns false or there is no more.
+
+        Raises:
+            aiohttp.ClientError: as `next`.
+        """
+        connection = self._connection
+        if connection is None or (connection.held and not take(connection.take())) or connection.is_complete:
+            return
+        connection.require()
+        connection.take_on = take
+        try:
+            await connection.something()
+        finally:
+            connection.take_on = None
+
+    @property
+    def is_inflated(self) -> bool:
+        """Whether its body was compressed."""
+        return self._inflating is not None
+
     def taken(self) -> bytes:
         """What has come and was not read, for one who was cancelled while he waited."""
         if self._connection is None or self._inflating is not None or not self._connection.held:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from collections.abc import Callable
 from typing import Protocol, cast
 
 import aiohttp
@@ -69,6 +70,8 @@ class Connection(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
         self._waits_since: float | None = None
         self._silence: asyncio.TimerHandle | None = None
+        self.take_on: Callable[[bytes], bool] | None = None
+        """Takes each block of the body in place of a reader, who is woken when it returns false."""
         self._is_lost = False
         self._is_paused = False
         self._gathers = False
@@ -212,7 +215,11 @@ class Connection(asyncio.Protocol):
         self._unparsed = 0 if self._has_parsed else self._unparsed + len(data)
         if self._unparsed > HEAD_BYTES and not self.is_complete:
             self._fail(InvalidHttp(_TOO_LARGE))
-        if self._waiter is not None and (not self._gathers or self.is_complete or self.held >= GATHERED_BYTES):
+        if self.take_on is not None:
+            self._waits_since = self.loop.time()
+            if (self.held and not self.take_on(self.take())) or self.is_complete:
+                self._wake()
+        elif self._waiter is not None and (not self._gathers or self.is_complete or self.held >= GATHERED_BYTES):
             self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -6,7 +6,7 @@ import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from tierwise.engines.engine import Health, one_by_one
+from tierwise.engines.engine import Health, PassOn, one_by_one
 from tierwise.engines.metrics import MetricsPage
 from tierwise.spec.errors import Broken, Misconfigured
 
@@ -73,11 +73,13 @@ class HttpEngine:
     def stream(self, call: Call) -> AsyncGenerator[Chunk, None]:
         return one_by_one(self.blocks(call))
 
-    async def blocks(self, call: Call, *, at_once: bool = False) -> AsyncGenerator[Sequence[Chunk], None]:
+    async def blocks(
+        self, call: Call, *, at_once: bool = False, pass_on: PassOn | None = None
+    ) -> AsyncGenerator[Sequence[Chunk], None]:
         """As `engine.SendsBlocks`."""
         known = self._answers_as.get("model", "")
         try:
-            async with aclosing(self._client.blocks(self._url, call, at_once=at_once)) as blocks:
+            async with aclosing(self._client.blocks(self._url, call, at_once=at_once, pass_on=pass_on)) as blocks:
                 async for chunks in blocks:
                     self._failed_at, self._reason = _NEVER, ""
                     for chunk in chunks:
