@@ -322,35 +322,35 @@ class RequestContext:
 
     def headers_now(self, prices: PriceBook | None) -> dict[str, str]:
         """The response headers at this moment. A stream's headers are sent before passes and cost are known."""
-        headers = {
-            **self.headers,
-            **self._note(),
-            **self._decision(),
-            **certificate_header(self.certified),
-            "x-tierwise-model": self.parsed.model,
-            "x-tierwise-tier": self.action.tier or self.parsed.model,
-            "x-tierwise-overhead-ms": f"{self.overhead() * 1000:.2f}",
-        }
+        trace, model = self.trace, self.parsed.model
+        headers = dict(self.headers)
+        if trace.decisions:
+            headers.update(self._decided())
+        if self.certified is not None:
+            headers.update(certificate_header(self.certified))
+        headers["x-tierwise-model"] = model
+        headers["x-tierwise-tier"] = self.action.tier or model
+        headers["x-tierwise-overhead-ms"] = f"{self.overhead() * 1000:.2f}"
         if prices is not None:
-            headers["x-tierwise-passes"] = str(len(self.trace.passes))
-            headers["x-tierwise-dollars"] = f"{prices.total(self.trace.passes).dollars:.9f}"
+            headers["x-tierwise-passes"] = str(len(trace.passes))
+            headers["x-tierwise-dollars"] = f"{prices.total(trace.passes).dollars:.9f}"
         return headers
 
-    def _note(self) -> dict[str, str]:
-        """What the client should know about how its request was changed, as far as it is known."""
-        notes = "; ".join(notes_of(self.trace))
-        return {"x-tierwise-note": printable(notes, ascii_only=True)[:_LONGEST_NOTE]} if notes else {}
-
-    def _decision(self) -> dict[str, str]:
-        """How a route came to the tier that answers. Unknown while nothing is decided, as in a stream's headers."""
+    def _decided(self) -> dict[str, str]:
+        """What the client should know about how its request was changed, as far as it is known, and how a route came to
+        the tier that answers, which is unknown while nothing is decided, as in a stream's headers.
+        """
         decision = self.action.decision if self.answers else ""
-        return {DECISION: printable(decision, ascii_only=True)[:_LONGEST_NOTE]} if decision else {}
+        said = {"x-tierwise-note": "; ".join(notes_of(self.trace)), DECISION: decision}
+        return {name: printable(text, ascii_only=True)[:_LONGEST_NOTE] for name, text in said.items() if text}
 
     def overhead(self) -> float:
         """Seconds of this action in which no pass ran; while passes run, the seconds before the first."""
         passes = self.trace.passes
         if len(passes) < self.trace.started:
             return self.preparing
+        if len(passes) == 1:
+            return max(0.0, self.seconds() - passes[0].seconds)
         covered, reached = 0.0, 0.0
         for done in sorted(passes, key=lambda one: one.started):
             end = done.started + done.seconds

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from tierwise.ledger.records import Decision, Trace
+from tierwise.ledger.records import Trace
 from tierwise.run.limits import within_context, without_limit
 from tierwise.run.recovery import LOST
 from tierwise.spec.call import Call
@@ -151,5 +151,4 @@ def notes_of(trace: Trace) -> list[str]:
     answers of its engines, and which bounds of its budget are used up, each once.
     """
     told = (BUDGET, CHANGED, ENGINE, LOST)
-    changes = (one.reason for one in trace.events if isinstance(one, Decision) and one.signal in told)
-    return list(dict.fromkeys(changes))
+    return list(dict.fromkeys([one.reason for one in trace.decisions if one.signal in told]))

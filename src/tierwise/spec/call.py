@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Literal
 
 import msgspec
@@ -14,13 +14,14 @@ from tierwise.spec.logprobs import log_probability
 from tierwise.spec.prompt import Prompt, draw_seed
 from tierwise.spec.routing import Routing
 from tierwise.spec.thinking import begins_with_thinking, without_thinking
+from tierwise.spec.values import frozen_value
 
 Outcome = Literal["finished", "cut", "aborted", "failed", "lost_to_thinking"]
 """finished: the engine stopped · cut: by the budget or the policy · aborted: no longer needed · failed: engine
 error · lost_to_thinking: the engine stopped, at a limit or by itself, and had produced nothing but thinking."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_value
 class Usage:
     """Tokens that passes consumed, as the engine counted them."""
 
@@ -50,7 +51,7 @@ def _sum(one: float | None, other: float | None) -> float | None:
     return other if one is None else one if other is None else one + other
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_value
 class Call:
     """A request for one pass: everything needed to repeat it."""
 
@@ -124,7 +125,7 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True, eq=False):  # noqa: PLW16
 _COMPARED = tuple(name for name in Chunk.__struct_fields__ if name not in ("tokens", "completion_id", "model"))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_value
 class Completion:
     """The output of one pass."""
 
@@ -183,7 +184,7 @@ class Completion:
         return [Chunk(delta=delta, logprobs=logprobs), Chunk(finish=self.finish, response=self.response)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_value
 class Pass:
     """The result of one call: what the ledger stores and all totals are computed from."""
 
