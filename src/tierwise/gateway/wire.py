@@ -137,6 +137,8 @@ class ParsedRequest:
             of_each = self.choices // len(self.raws)
             seed = draw_seed(self.prompt.seed, choice % of_each * _STRIDE)
             return replace(self.prompt, raw=self.raws[choice // of_each], seed=seed)
+        if choice == 0:
+            return self.prompt
         return replace(self.prompt, seed=draw_seed(self.prompt.seed, choice * _STRIDE))
 
 

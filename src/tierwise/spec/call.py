@@ -89,6 +89,8 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True, eq=False):  # noqa: PLW16
     delta: Fields = msgspec.field(default_factory=dict)
     """The OpenAI delta as received: content, reasoning, tool calls, and unknown fields."""
     logprobs: Fields | None = None
+    tokens: int = 1
+    """How many tokens its output is, where neither log-probabilities nor usage say it: of how many events it is."""
     finish: str | None = None
     usage: Usage | None = None
     """Cumulative; the last one is the engine's final count."""
@@ -120,7 +122,7 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True, eq=False):  # noqa: PLW16
         return False
 
 
-_COMPARED = tuple(name for name in Chunk.__struct_fields__ if name not in ("completion_id", "model"))
+_COMPARED = tuple(name for name in Chunk.__struct_fields__ if name not in ("tokens", "completion_id", "model"))
 
 
 @frozen_value
@@ -208,6 +210,9 @@ class Pass:
     """Expert routing of its tokens, if recorded. Not stored in the ledger."""
 
 
+_UNCOUNTED = Usage(exact=False)
+
+
 class Recorder:
     """Assembles the chunks of one pass into a completion and counts its tokens.
 
@@ -220,7 +225,7 @@ class Recorder:
     """
 
     def __init__(self) -> None:
-        self._reported = Usage(exact=False)  # the engine's highest count
+        self._reported = _UNCOUNTED  # the engine's highest count
         self._since = 0  # completion tokens received since
         self._received = 0  # completion tokens received in all
         self._unseen = 0  # of these, since the engine's count last grew
@@ -266,6 +271,26 @@ class Recorder:
         """
         before = self.metered_tokens
         delta = self._deltas.add(chunk.delta) if chunk.delta else chunk.delta
+        if (
+            delta is chunk.delta
+            and chunk.usage is None
+            and "content" in delta
+            and len(delta) == 1
+            and chunk.logprobs is None
+            and chunk.finish is None
+            and chunk.response is None
+            and chunk.routing is None
+        ):  # nearly every chunk
+            self.has_output = True
+            count = chunk.tokens
+            self._received += count
+            self._since += count
+            self._unseen += count
+            self.shown = chunk
+            if (metered := self._reported.completion + self._unseen) > before:
+                self.metered_tokens = metered
+                return metered - before
+            return 0
         thinks = is_thinking(delta)
         tokens: Sequence[Json] = ()
         if chunk.logprobs is not None and isinstance(content := chunk.logprobs.get("content"), list):
@@ -275,7 +300,7 @@ class Recorder:
                 self._thought = len(self._logprobs)
         if chunk.is_output:
             self.has_output = True
-            count = max(1, len(tokens))
+            count = max(chunk.tokens, len(tokens))
             self._received += count
             self._since += count
             self._unseen += count
@@ -299,6 +324,14 @@ class Recorder:
             self.metered_reasoning = max(self.metered_reasoning, self._thinking)
         self.metered_reasoning = max(self.metered_reasoning, self._reported.reasoning)
         return added
+
+    def add_all(self, chunks: Sequence[Chunk]) -> list[Chunk]:
+        """Add chunks. Returns them in the form for a client, as `shown`."""
+        shown = []
+        for chunk in chunks:
+            self.add(chunk)
+            shown.append(self.shown)
+        return shown
 
     def end(self) -> Chunk:
         """What a client is still to be shown of the output: pieces that waited for others."""

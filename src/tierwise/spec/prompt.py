@@ -148,6 +148,8 @@ class Prompt:
 
         Defaults set by another tier are removed first.
         """
+        if not (fields or self.filled):
+            return self
         own = {name: value for name, value in self.fields.items() if name not in self.filled}
         said = {name for name, value in own.items() if value is not None}
         if said.intersection(BOUNDS):
