@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Literal, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, cast, runtime_checkable
 
 from tierwise.engines.occupancy import Occupancy
 from tierwise.engines.refused_fields import RefusedFields
@@ -67,17 +67,25 @@ class Engine(Protocol):
         """
 
 
+PassOn: TypeAlias = "Callable[[Sequence[Chunk]], bool]"
+"""Takes chunks, and returns whether it wants more. It must not wait, and must not raise."""
+
+
 @runtime_checkable
 class SendsBlocks(Protocol):
     """An engine that passes on together what came together, so that a pass with many chunks takes less work."""
 
-    def blocks(self, call: Call, *, at_once: bool = False) -> AsyncGenerator[Sequence[Chunk], None]:
+    def blocks(
+        self, call: Call, *, at_once: bool = False, pass_on: PassOn | None = None
+    ) -> AsyncGenerator[Sequence[Chunk], None]:
         """As `Engine.stream`, with the chunks that came together as one sequence.
 
         Args:
             call: the pass.
             at_once: whether nobody looks at a chunk before the pass ends. After the first output the engine may hold
                 back what comes. If the wait for it is cancelled, it gives what has come, and then raises.
+            pass_on: may be given chunks with nothing but output as soon as they are there, instead of those who
+                iterate, so that nobody has to be woken for them. When it wants no more, an empty block follows.
         """
 
 
@@ -95,10 +103,12 @@ async def _singly(stream: AsyncGenerator[Chunk, None]) -> AsyncGenerator[Sequenc
             yield (chunk,)
 
 
-def blocks_of(engine: Engine, call: Call, *, at_once: bool = False) -> AsyncGenerator[Sequence[Chunk], None]:
+def blocks_of(
+    engine: Engine, call: Call, *, at_once: bool = False, pass_on: PassOn | None = None
+) -> AsyncGenerator[Sequence[Chunk], None]:
     """The chunks of a pass on any engine, in blocks; the arguments are those of `SendsBlocks.blocks`."""
     if _sends_blocks(type(engine)):
-        return cast("SendsBlocks", engine).blocks(call, at_once=at_once)
+        return cast("SendsBlocks", engine).blocks(call, at_once=at_once, pass_on=pass_on)
     return _singly(engine.stream(call))
 
 

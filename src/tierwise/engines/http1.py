@@ -218,9 +218,12 @@ class HttpResponse:
             if connection.is_complete:
                 return b""
             connection.require()
-            if ends_at is not None and connection.loop.time() >= ends_at:
+            if ends_at is None:
+                await connection.something()
+            elif connection.loop.time() >= ends_at:
                 return b""
-            await connection.wait(ends_at)
+            else:
+                await connection.wait(ends_at)
         return b""
 
     async def gathered(self) -> bytes:
@@ -237,6 +240,27 @@ class HttpResponse:
             if connection.held and connection.loop.time() >= until:
                 break
         return await self.next()
+
+    async def each(self, take: Callable[[bytes], bool]) -> None:
+        """Give each block to `take` as soon as it comes, until that returns false or there is no more.
+
+        Raises:
+            aiohttp.ClientError: as `next`.
+        """
+        connection = self._connection
+        if connection is None or (connection.held and not take(connection.take())) or connection.is_complete:
+            return
+        connection.require()
+        connection.take_on = take
+        try:
+            await connection.something()
+        finally:
+            connection.take_on = None
+
+    @property
+    def is_inflated(self) -> bool:
+        """Whether its body was compressed."""
+        return self._inflating is not None
 
     def taken(self) -> bytes:
         """What has come and was not read, for one who was cancelled while he waited."""

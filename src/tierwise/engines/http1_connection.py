@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from collections.abc import Callable
 from typing import Protocol, cast
 
 import aiohttp
@@ -69,6 +70,8 @@ class Connection(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
         self._waits_since: float | None = None
         self._silence: asyncio.TimerHandle | None = None
+        self.take_on: Callable[[bytes], bool] | None = None
+        """Takes each block of the body in place of a reader, who is woken when it returns false."""
         self._is_lost = False
         self._is_paused = False
         self._gathers = False
@@ -118,16 +121,22 @@ class Connection(asyncio.Protocol):
             since: when the wait began, if this goes on with one.
             gathers: wait for the end of the response, for many bytes of it, or for what ends it.
         """
-        self._waiter = waiter = self.loop.create_future()
-        self._waits_since = self.loop.time() if since is None else since
-        self._gathers = gathers
+        waiter = self.something(gathers=gathers)
+        if since is not None:
+            self._waits_since = since
         timer = None if until is None else self.loop.call_at(until, self._wake)
         try:
             await waiter
         finally:
-            self._waiter = self._waits_since = None
             if timer is not None:
                 timer.cancel()
+
+    def something(self, *, gathers: bool = False) -> asyncio.Future[None]:
+        """Done when something has come; `gathers` as of `wait`."""
+        self._waiter = waiter = self.loop.create_future()
+        self._waits_since = self.loop.time()
+        self._gathers = gathers
+        return waiter
 
     def take(self) -> bytes:
         """What has come of the body."""
@@ -183,8 +192,9 @@ class Connection(asyncio.Protocol):
         self._wake()
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        waiter, self._waiter, self._waits_since = self._waiter, None, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     # ── callbacks of the event loop ──────────────────────────────────────
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -205,7 +215,11 @@ class Connection(asyncio.Protocol):
         self._unparsed = 0 if self._has_parsed else self._unparsed + len(data)
         if self._unparsed > HEAD_BYTES and not self.is_complete:
             self._fail(InvalidHttp(_TOO_LARGE))
-        if self._waiter is not None and (not self._gathers or self.is_complete or self.held >= GATHERED_BYTES):
+        if self.take_on is not None:
+            self._waits_since = self.loop.time()
+            if (self.held and not self.take_on(self.take())) or self.is_complete:
+                self._wake()
+        elif self._waiter is not None and (not self._gathers or self.is_complete or self.held >= GATHERED_BYTES):
             self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -42,7 +42,9 @@ _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _LONGEST_NOTE = 500  # characters of a header
 
 ShowChunks: TypeAlias = Callable[[int, Sequence[Chunk]], Awaitable[None]]
-"""Sends chunks of a choice that came together, given the choice's index."""
+"""Sends chunks of a choice that came together, given the choice's index. None of them: waits for a slow reader."""
+PassOnChunks: TypeAlias = Callable[[int, Sequence[Chunk]], bool]
+"""The same without waiting: false if the reader is slow, so that what shows chunks has to be awaited with none."""
 
 
 class RequestLifecycle:
@@ -104,6 +106,7 @@ class RequestLifecycle:
         show: ShowChunks | None = None,
         *,
         is_stopped: Callable[[], bool],
+        pass_on: PassOnChunks | None = None,
         complete: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """Answer every choice. However it ends, the action is recorded once, before this returns or raises.
@@ -113,6 +116,7 @@ class RequestLifecycle:
         Args:
             context: the request; receives the answers.
             show: streams chunks of a choice; without it the answers are only collected.
+            pass_on: streams chunks without waiting, after the first that `show` sent.
             is_stopped: called on cancellation: whether the server is stopping, rather than the client having
                 disconnected.
             complete: called with all answers there, before the action is recorded: what it raises fails the action.
@@ -125,7 +129,7 @@ class RequestLifecycle:
             await self._admit(context, context.caller)
         numbers = range(context.parsed.choices)
         with self._remembering(context, is_stopped):
-            sinks = [discard if show is None else ChunkSink(context, number, show) for number in numbers]
+            sinks = [discard if show is None else _sink(context, number, show, pass_on) for number in numbers]
             context.answers = await _all_choices(context, sinks)
             if show is None:
                 context.show_moment()
@@ -221,6 +225,26 @@ class ChunkSink:
             self._context.show_moment()
         await self._show(self._number, chunks)
         return True
+
+
+class RelayingSink(ChunkSink):
+    """A sink that also takes chunks without waiting."""
+
+    def __init__(self, context: RequestContext, number: int, show: ShowChunks, pass_on: PassOnChunks) -> None:
+        super().__init__(context, number, show)
+        self._pass_on = pass_on
+
+    def pass_on(self, chunks: Sequence[Chunk]) -> bool:
+        """As of `run.output.SinkRelay`."""
+        return self._pass_on(self._number, chunks)
+
+    async def caught_up(self) -> None:
+        """As of `run.output.SinkRelay`."""
+        await self._show(self._number, ())
+
+
+def _sink(context: RequestContext, number: int, show: ShowChunks, pass_on: PassOnChunks | None) -> ChunkSink:
+    return ChunkSink(context, number, show) if pass_on is None else RelayingSink(context, number, show, pass_on)
 
 
 async def _all_choices(context: RequestContext, shows: Sequence[Sink]) -> list[Answer]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from tierwise.spec.errors import Garbled
 if TYPE_CHECKING:
     from tierwise.engines.engine import Deployment
     from tierwise.run.budget import BudgetTracker
-    from tierwise.run.output import DraftStream, OutputStream
+    from tierwise.run.output import DraftStream, OutputStream, SinkRelay
     from tierwise.run.passing import RunningPass
     from tierwise.spec.ask import Watch
     from tierwise.spec.call import Chunk
@@ -116,9 +116,12 @@ async def _read_to_end(
     remarked: Callable[[str], None],
 ) -> None:
     is_unseen = output is None or output.is_discarded
-    blocks = running.blocks(None, at_once=is_unseen)
+    relay = None if is_unseen or output is None or output.relay is None else _Relay(running, tracker, output.relay)
+    blocks = running.blocks(None, at_once=is_unseen, pass_on=None if relay is None else relay.pass_on)
     try:
         async for chunks in blocks:
+            if relay is not None:
+                await relay.caught_up()
             shown, tokens, thinking = running.add_all(chunks)
             tracker.pay(tokens, thinking)
             for chunk in chunks:
@@ -129,6 +132,33 @@ async def _read_to_end(
                 await output.show(shown)
     finally:
         await blocks.aclose()
+
+
+class _Relay:
+    """Counts and shows the output of a pass as it comes, without waking the task of the action."""
+
+    def __init__(self, running: RunningPass, tracker: BudgetTracker, to: SinkRelay) -> None:
+        self._running, self._tracker, self._to = running, tracker, to
+        self._is_full = False
+        self._error: Exception | None = None
+
+    def pass_on(self, chunks: Sequence[Chunk]) -> bool:
+        """As of `engine.PassOn`."""
+        try:
+            shown, tokens, thinking = self._running.add_all(chunks)
+            self._tracker.pay(tokens, thinking)
+            self._is_full = not self._to.pass_on(shown)
+        except Exception as error:  # noqa: BLE001 - raised by `caught_up`, in the task of the action
+            self._error = error
+        return not self._is_full and self._error is None
+
+    async def caught_up(self) -> None:
+        """Wait for the user, and raise what went wrong."""
+        if self._error is not None:
+            raise self._error
+        if self._is_full:
+            self._is_full = False
+            await self._to.caught_up()
 
 
 def _remark_beyond(running: RunningPass, cap: int | None, remarked: Callable[[str], None]) -> None:

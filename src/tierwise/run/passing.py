@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import replace
 
-from tierwise.engines.engine import blocks_of
+from tierwise.engines.engine import PassOn, blocks_of
 from tierwise.ledger.prices import PriceBook
 from tierwise.ledger.records import Trace
 from tierwise.run.recovery import LOST, is_lost
@@ -51,7 +51,7 @@ class RunningPass:
         return self._tier.deployment.name
 
     def blocks(
-        self, cap: int | None, thinking: int | None = None, *, at_once: bool = False
+        self, cap: int | None, thinking: int | None = None, *, at_once: bool = False, pass_on: PassOn | None = None
     ) -> AsyncGenerator[Sequence[Chunk], None]:
         """The engine's chunks.
 
@@ -59,6 +59,7 @@ class RunningPass:
             cap: limits the completion tokens; None for no limit.
             thinking: lowers the limit of thinking that the request has, if it has one; None to leave it.
             at_once: as of `engine.SendsBlocks`.
+            pass_on: as of `engine.SendsBlocks`.
         """
         call = self._call if cap is None else replace(self._call, prompt=self._call.prompt.bounded(cap))
         asked = call.prompt.fields.get("thinking_tokens")
@@ -66,7 +67,7 @@ class RunningPass:
             call = replace(call, prompt=call.prompt.setting(thinking_tokens=max(1, thinking)))
         if call.prompt.headers:
             call = replace(call, prompt=replace(call.prompt, headers=call.prompt.headers_of_pass(self.number)))
-        return blocks_of(self._tier.deployment.engine, call, at_once=at_once)
+        return blocks_of(self._tier.deployment.engine, call, at_once=at_once, pass_on=pass_on)
 
     def add(self, chunk: Chunk) -> tuple[int, int]:
         """Add a chunk. Returns the completion tokens that it added, and how many of these are thinking."""

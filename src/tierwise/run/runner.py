@@ -185,7 +185,7 @@ class PassRunner:
 
     async def _recovered_answer(self, answer: Answer) -> Answer:
         """A policy's answer, recovered if it is a pass of a panel that was lost to thinking."""
-        lost = next((one for one in self._choice.passes if one.number == answer.chosen and one.outcome == LOST), None)
+        lost = next((one for one in self._choice.passes if one.outcome == LOST and one.number == answer.chosen), None)
         if lost is None or lost.tier not in (self.tier, *self._tier.policy.tiers()):
             return answer
         runner = self if lost.tier == self.tier else self.at(lost.tier)

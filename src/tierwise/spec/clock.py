@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Hashable
 from functools import cache
+from typing import cast
 
 
 def now() -> float:
@@ -14,10 +16,9 @@ def now() -> float:
     frozen clock of tests differs from it.
     """
     loop = asyncio.get_running_loop()
-    kind: object = type(loop)
-    return loop.time() if _is_frozen(kind) else time.monotonic()
+    return loop.time() if _is_frozen(cast("Hashable", type(loop))) else time.monotonic()
 
 
 @cache
-def _is_frozen(kind: object) -> bool:
+def _is_frozen(kind: Hashable) -> bool:
     return getattr(kind, "is_frozen", False)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import msgspec
 
+from tierwise.engines.engine import PassOn
 from tierwise.engines.llama_cpp.prompt_text import PromptText, prompt_text, shared_characters, with_answer
 from tierwise.engines.llama_cpp.saved_prompts import SavedPrompt, SavedPrompts, prefill_pays, restore_pays
 from tierwise.engines.llama_cpp.slots import Slot, Slots
@@ -170,22 +171,36 @@ class SlotClient(ChatClient):
             return False
 
     async def blocks(
-        self, base_url: str, call: Call, *, at_once: bool = False
+        self, base_url: str, call: Call, *, at_once: bool = False, pass_on: PassOn | None = None
     ) -> AsyncGenerator[Sequence[Chunk], None]:
         if not self._request.streams(call):  # then `whole` leases the slot
             async with aclosing(super().blocks(base_url, call)) as blocks:
                 async for chunks in blocks:
                     yield chunks
             return
-        prompt, answer, usage = prompt_text(call), list[str](), None
+        prompt, answer = prompt_text(call), list[str]()
+        usage: Usage | None = None
         async with self._leased(base_url, call, prompt) as (process, slot, restored):
-            async with aclosing(super().blocks(base_url, _in_slot(call, slot), at_once=at_once)) as blocks:
+
+            def note(chunk: Chunk) -> None:
+                nonlocal usage
+                usage = chunk.usage or usage
+                if isinstance(text := chunk.delta.get("content"), str):
+                    answer.append(text)
+
+            def noted(chunks: Sequence[Chunk]) -> bool:
+                assert pass_on is not None  # noqa: S101 - else it is not called
+                for chunk in chunks:
+                    note(chunk)
+                return pass_on(chunks)
+
+            passes_on = None if pass_on is None else noted
+            asked = _in_slot(call, slot)
+            async with aclosing(super().blocks(base_url, asked, at_once=at_once, pass_on=passes_on)) as blocks:
                 async for chunks in blocks:
                     said = list(chunks)
                     for number, chunk in enumerate(chunks):
-                        usage = chunk.usage or usage
-                        if isinstance(text := chunk.delta.get("content"), str):
-                            answer.append(text)
+                        note(chunk)
                         if chunk.finish is not None:
                             self._compare(process, restored, usage)
                             if process.remarks and not chunk.remark:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import msgspec
 
-from tierwise.engines.engine import one_by_one
+from tierwise.engines.engine import PassOn, one_by_one
 from tierwise.engines.http1 import HttpPool, head_lines, place_of
 from tierwise.engines.openai.events import MOST_BYTES
-from tierwise.engines.openai.exchange import Exchange, advice_on_url
+from tierwise.engines.openai.exchange import Exchange, Relay, advice_on_url
 from tierwise.engines.openai.failure import Failure, read_failure
 from tierwise.engines.openai.masking import masked
 from tierwise.engines.openai.receive import Response, beginning, drain, reading, silence_limit
@@ -101,9 +101,9 @@ class ChatClient:
         return one_by_one(self.blocks(base_url, call))
 
     async def blocks(
-        self, base_url: str, call: Call, *, at_once: bool = False
+        self, base_url: str, call: Call, *, at_once: bool = False, pass_on: PassOn | None = None
     ) -> AsyncGenerator[Sequence[Chunk], None]:
-        """As `stream`, in blocks; `at_once` as of `engine.SendsBlocks`."""
+        """As `stream`, in blocks; `at_once` and `pass_on` as of `engine.SendsBlocks`."""
         if not self._request.streams(call):
             yield [self._whole_answer(await self.whole(base_url, call), base_url, call)]
             return
@@ -118,16 +118,24 @@ class ChatClient:
             async with await self._post(_page(base_url, call), body, call.prompt.headers) as response:
                 await self._require_success(response, base_url, call)
                 with reading(response, self._silent_seconds) as answer:
-                    while True:
-                        try:
-                            gathers = at_once and exchange.has_output and exchange.ends_at is None
-                            block = await (answer.gathered() if gathers else answer.next(exchange.ends_at))
-                        except asyncio.CancelledError:
-                            if chunks := exchange.last(answer.taken()):  # an aborted pass is counted
-                                yield chunks
-                            raise
-                        if not block:
-                            break
+                    relay = None if pass_on is None else Relay(exchange, pass_on)
+                    while not exchange.is_done:
+                        if relay is not None and relay.may_take(answer):
+                            await answer.each(relay.take)
+                            if not (block := relay.unread()):
+                                yield relay.left()
+                                exchange.require()
+                                continue
+                        else:
+                            try:
+                                gathers = at_once and exchange.goes_on
+                                block = await (answer.gathered() if gathers else answer.next(exchange.ends_at))
+                            except asyncio.CancelledError:
+                                if chunks := exchange.last(answer.taken()):  # an aborted pass is counted
+                                    yield chunks
+                                raise
+                            if not block:
+                                break
                         if exchange.is_large(block):
                             async with turns.turn():
                                 chunks = exchange.feed(block)
@@ -136,9 +144,8 @@ class ChatClient:
                         if chunks:
                             yield chunks
                         exchange.require()
-                        if exchange.is_done:
-                            await drain(response)
-                            break
+                    if exchange.is_done:
+                        await drain(response)
                 if (document := exchange.document) is not None:
                     chunks = self._documented(document, response, base_url, call)
                     exchange.is_finished |= any(chunk.finish is not None for chunk in chunks)

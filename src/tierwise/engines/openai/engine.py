@@ -6,7 +6,7 @@ import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from tierwise.engines.engine import Health, one_by_one
+from tierwise.engines.engine import Health, PassOn, one_by_one
 from tierwise.engines.metrics import MetricsPage
 from tierwise.spec.errors import Broken, Misconfigured
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tierwise.spec.json import Fields
     from tierwise.spec.prompt import Prompt
 
+_NEVER = float("-inf")
 _FAILED_SECONDS = 10.0  # a failure counts for this long; the state of a remote server is unknown between passes
 
 
@@ -45,7 +46,7 @@ class HttpEngine:
         self._page = None if metrics is None else MetricsPage(url=f"{root}/metrics", names=metrics)
         self._client = client
         self._clock = clock
-        self._failed_at = float("-inf")
+        self._failed_at = _NEVER
         self._reason = ""
         self._answers_as: dict[str, str] = {}
         """The model and the `system_fingerprint` in its last answer."""
@@ -72,13 +73,15 @@ class HttpEngine:
     def stream(self, call: Call) -> AsyncGenerator[Chunk, None]:
         return one_by_one(self.blocks(call))
 
-    async def blocks(self, call: Call, *, at_once: bool = False) -> AsyncGenerator[Sequence[Chunk], None]:
+    async def blocks(
+        self, call: Call, *, at_once: bool = False, pass_on: PassOn | None = None
+    ) -> AsyncGenerator[Sequence[Chunk], None]:
         """As `engine.SendsBlocks`."""
         known = self._answers_as.get("model", "")
         try:
-            async with aclosing(self._client.blocks(self._url, call, at_once=at_once)) as blocks:
+            async with aclosing(self._client.blocks(self._url, call, at_once=at_once, pass_on=pass_on)) as blocks:
                 async for chunks in blocks:
-                    self._failed_at, self._reason = float("-inf"), ""
+                    self._failed_at, self._reason = _NEVER, ""
                     for chunk in chunks:
                         if chunk.response or (chunk.model != known and chunk.model):
                             await self._compare(chunk)

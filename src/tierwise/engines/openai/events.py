@@ -37,6 +37,8 @@ class EventParser:
         self._name = b""
         self._data: list[bytes] = []
         self._after_return = False
+        self._is_between = True
+        """Whether what comes begins a line, and belongs to nothing before it."""
 
     @property
     def held(self) -> int:
@@ -50,6 +52,20 @@ class EventParser:
 
     def feed(self, block: bytes) -> list[bytes]:
         """The events that this block completes, without the closing `[DONE]`."""
+        found = self._fed(block)
+        self._is_between = not (
+            self._head
+            or self._size
+            or self._data
+            or self._name
+            or self._after_return
+            or self.is_done
+            or self._document is not None
+            or any(self._line)
+        )
+        return found
+
+    def _fed(self, block: bytes) -> list[bytes]:
         if self._head is not None:
             block = self._begun(block)
         if self._document is not None:
@@ -71,19 +87,20 @@ class EventParser:
         """The events of a block that is nothing but whole events of one line of JSON each, as nearly all are, with
         `BETWEEN` between them; None for any other, which `feed` then reads.
         """
-        if self._head or self._size or self._data or self._name or self._document is not None or self.is_done:
+        if not (self._is_between and block.startswith(b"data: {")) or b"\r" in block:
             return None
-        if self._after_return or (self._line and any(self._line)):
-            return None
-        events = block.removesuffix(_DONE)
+        events = block
+        if not block.endswith(b"}\n\n"):
+            events = block.removesuffix(_DONE)
+            if not events.endswith(b"}\n\n"):
+                return None
         lines = events.count(b"\n")
-        if not (events.startswith(b"data: {") and events.endswith(b"}\n\n") and b"\r" not in events):
-            return None
         if lines != 2 and not 2 * events.count(b"\n\n") == lines == 2 * events.count(b"\n\ndata: {") + 2:
             return None
         self._head = None
         self.has_any = True
-        self.is_done = len(events) < len(block)
+        if events is not block:
+            self.is_done, self._is_between = True, False
         return events[6:-2]
 
     def rest(self) -> list[bytes]:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeGuard
 from urllib.parse import urlsplit
 
+from tierwise.engines.http1 import HttpResponse
 from tierwise.engines.openai.events import BETWEEN, EventParser
 from tierwise.engines.openai.wire import NO_REASON, doubted, read_batch
 from tierwise.spec.call import Chunk
-from tierwise.spec.errors import EngineError
+
+if TYPE_CHECKING:
+    from tierwise.engines.engine import PassOn
 
 LARGE_BYTES = 64 * 1024
 """Larger events are read in turn."""
@@ -74,17 +78,23 @@ class Exchange:
         """The chunks that a block completes; if an event cannot be read, those before it. Then `require` raises."""
         events = self._events.batch(block)
         if events is None:
-            return self._each(self._events.feed(block))
+            try:
+                return self._each(self._events.feed(block))
+            except ValueError as error:
+                self._error = error
+                return []
         if self._batches and (chunks := read_batch(events, joins=self._joins)) is not None:
-            return [self._seen(chunk) for chunk in chunks]
+            return list(map(self._seen, chunks))
         return self._each(events.split(BETWEEN))
 
     def last(self, block: bytes) -> list[Chunk]:
         """The chunks of the last block of a pass that was aborted, as far as they can be read."""
-        try:
-            return self.feed(block) if block else []
-        except ValueError:
-            return []
+        return self.feed(block) if block else []
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether there was output, and more of it may be all that comes."""
+        return self.has_output and self.ends_at is None and self._error is None and not self.is_done
 
     def require(self) -> None:
         """Raise the error of an event that could not be read."""
@@ -95,7 +105,7 @@ class Exchange:
         found: list[Chunk] = []
         try:
             found.extend(self._seen(self._read(event)) for event in events)
-        except (EngineError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001 - `require` raises it
             self._error = error
         return found
 
@@ -128,6 +138,42 @@ class Exchange:
         if self.is_finished and (chunk.finish is not None or is_output):
             self.ends_at = asyncio.get_running_loop().time() + self._linger
         return chunk
+
+
+class Relay:
+    """Gives output as it comes to `pass_on`, of `engine.SendsBlocks`, while nobody waits for the chunks."""
+
+    def __init__(self, exchange: Exchange, pass_on: PassOn) -> None:
+        self._exchange, self._pass_on = exchange, pass_on
+        self._left: list[Chunk] = []
+        self._unread = b""
+
+    def may_take(self, answer: object) -> TypeGuard[HttpResponse]:
+        """Whether what comes next of a response may be taken here."""
+        if not (isinstance(answer, HttpResponse) and self._exchange.goes_on):
+            return False
+        return not (answer.is_inflated or answer.is_complete)
+
+    def take(self, block: bytes) -> bool:
+        """Read a block; false if the one who iterates has to go on."""
+        if self._exchange.is_large(block):
+            self._unread = block
+            return False
+        chunks = self._exchange.feed(block)
+        if not self._exchange.goes_on:
+            self._left = chunks
+            return False
+        return not chunks or self._pass_on(chunks)
+
+    def unread(self) -> bytes:
+        """A block that has to be read in turn; empty if there is none."""
+        block, self._unread = self._unread, b""
+        return block
+
+    def left(self) -> list[Chunk]:
+        """The chunks of the last block, if it was not passed on."""
+        chunks, self._left = self._left, []
+        return chunks
 
 
 def advice_on_url(base_url: str) -> str:

@@ -104,20 +104,21 @@ class WireChunk(msgspec.Struct):
             and choice.matched_stop is None
             and self.error is None
             and self.prompt_progress is None
-            and type(self.id) is type(self.model) is str
         ):
             return choice.delta
         return None
 
     def having(self, delta: dict[str, Any], tokens: int = 1) -> Chunk:
         """The chunk of a plain event with another delta: its own, or what it and the `tokens` events before it say."""
-        usage = None if self.usage is None and self.timings is None else self._usage()
+        pass_id, model = self.id if isinstance(self.id, str) else "", self.model if isinstance(self.model, str) else ""
         response = None
         if self.system_fingerprint is not None or self.service_tier is not None:
             assert self.choices  # noqa: S101 - else it is not plain
             response = self._response(self.choices[0])
+        elif self.usage is None and self.timings is None:
+            return Chunk(delta=delta, tokens=tokens, completion_id=pass_id, model=model)
         return Chunk(
-            delta=delta, tokens=tokens, usage=usage, response=response, completion_id=self.id, model=self.model
+            delta=delta, tokens=tokens, usage=self._usage(), response=response, completion_id=pass_id, model=model
         )
 
     def has_text(self, choice: WireChoice) -> bool:
@@ -218,11 +219,13 @@ def read_batch(events: bytes, *, joins: bool) -> list[Chunk] | None:
         joins: whether texts that follow each other become one chunk.
     """
     try:
-        count = events.count(BETWEEN) + 1
-        wires = [_decode(events)] if count == 1 else _decode_all(b"[%b]" % events.replace(BETWEEN, b","))
+        if BETWEEN not in events:
+            wire = _decode(events)
+            return None if (delta := wire.plain) is None else [wire.having(delta)]
+        wires = _decode_all(b"[%b]" % events.replace(BETWEEN, b","))
     except (ValueError, RecursionError):
         return None
-    if len(wires) != count:
+    if len(wires) != events.count(BETWEEN) + 1:
         return None
     chunks: list[Chunk] = []
     texts: list[str] = []

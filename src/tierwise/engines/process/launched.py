@@ -11,7 +11,7 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from tierwise.engines.engine import one_by_one
+from tierwise.engines.engine import PassOn, one_by_one
 from tierwise.engines.metrics import MetricsPage
 from tierwise.engines.process.supervisor import Launch, Supervisor
 from tierwise.spec.call import Call
@@ -148,11 +148,13 @@ class LaunchedEngine:
     def stream(self, call: Call) -> AsyncGenerator[Chunk, None]:
         return one_by_one(self.blocks(call))
 
-    async def blocks(self, call: Call, *, at_once: bool = False) -> AsyncGenerator[Sequence[Chunk], None]:
+    async def blocks(
+        self, call: Call, *, at_once: bool = False, pass_on: PassOn | None = None
+    ) -> AsyncGenerator[Sequence[Chunk], None]:
         """As `engine.SendsBlocks`."""
         url = await self._ready()
         try:
-            async with aclosing(self._client.blocks(f"{url}/v1", call, at_once=at_once)) as blocks:
+            async with aclosing(self._client.blocks(f"{url}/v1", call, at_once=at_once, pass_on=pass_on)) as blocks:
                 async for chunks in blocks:
                     if any(chunk.finish is not None for chunk in chunks):
                         self._failures = _Failures()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from tierwise.engines.engine import PassOn
 from tierwise.engines.served.client import RoutingClient
 from tierwise.engines.sglang.answer import ROUTED, read_chunk, read_routing
 
@@ -36,7 +37,12 @@ class SglangClient(RoutingClient):
         self._shape = shape
 
     async def blocks(
-        self, base_url: str, call: Call, *, at_once: bool = False
+        self,
+        base_url: str,
+        call: Call,
+        *,
+        at_once: bool = False,
+        pass_on: PassOn | None = None,  # noqa: ARG002 - each chunk is looked at here
     ) -> AsyncGenerator[Sequence[Chunk], None]:
         if self._shape is not None and self._is_drawn():
             fields = {**call.prompt.fields, "return_routed_experts": True}

@@ -11,6 +11,7 @@ from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING
 
+from tierwise.engines.engine import PassOn
 from tierwise.engines.openai.failure import Failure
 from tierwise.engines.served.client import RoutingClient
 from tierwise.engines.vllm.answer import read_answer
@@ -48,10 +49,10 @@ class VllmClient(RoutingClient):
         return count
 
     async def blocks(
-        self, base_url: str, call: Call, *, at_once: bool = False
+        self, base_url: str, call: Call, *, at_once: bool = False, pass_on: PassOn | None = None
     ) -> AsyncGenerator[Sequence[Chunk], None]:
         if not self._is_drawn():
-            async with aclosing(super().blocks(base_url, call, at_once=at_once)) as blocks:
+            async with aclosing(super().blocks(base_url, call, at_once=at_once, pass_on=pass_on)) as blocks:
                 async for chunks in blocks:
                     yield chunks
             return

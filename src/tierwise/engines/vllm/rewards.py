@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from tierwise.engines.engine import PassOn
 from tierwise.engines.openai.client import ChatClient
 from tierwise.engines.openai.counts import read_usage
 from tierwise.engines.openai.wire import json_of
@@ -56,6 +57,7 @@ class RewardClient(ChatClient):
         call: Call,
         *,
         at_once: bool = False,  # noqa: ARG002 - there is only one chunk
+        pass_on: PassOn | None = None,  # noqa: ARG002
     ) -> AsyncGenerator[Sequence[Chunk], None]:
         """Run one pass, which is one chunk. Closing the generator aborts it."""
         body = await self._request.encode(call, streamed=False)
