@@ -95,8 +95,8 @@ def in_node(label: str, api: str, folder: str, *packages: str) -> Client:
 
 CHAT, RESPONSES, MESSAGES = "/v1/chat/completions", "/v1/responses", "/v1/messages"
 LLAMA_INDEX = ("llama-index-llms-openai", "llama-index-llms-openai-like")
-LITELLM = ("litellm==1.110.2", "fastapi", "orjson")
-"""Its SDK, which needs the other two where it streams Anthropic's messages. Pinned: release 1.107.0 was compromised."""
+LITELLM = ("litellm==1.110.2", "fastapi", "orjson", "soundfile")
+"""Its SDK, which imports the others where it streams Anthropic's messages. Pinned: release 1.107.0 was compromised."""
 CLIENTS = {
     "openai": in_python("openai-python, `chat.completions`", CHAT, "openai", "openai"),
     "openai_responses": in_python("openai-python, `responses`", RESPONSES, "openai", "openai"),

@@ -21,13 +21,14 @@ import sys
 import tempfile
 import time
 import urllib.request
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError
 
 from clients import failed_actions
 from peers.environments import default_folder, installed, version
-from processes import tierwise
+from processes import children, tierwise
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,18 +119,24 @@ def likelihoods(into: Path) -> Iterator[tuple[str, Any]]:
             yield f"{task} {sample['doc_id']}", sample["resps"]
 
 
-def engine_url(url: str) -> str:
-    """Where the engine of a tier listens, once it serves."""
+def engine_url(process: int, url: str) -> str:
+    """Where the engine of a server listens, once it is ready."""
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until:
         with urllib.request.urlopen(f"{url}/deployments") as answer:
             (deployment,) = json.loads(answer.read())["data"]
         if deployment["start_seconds"] is not None:
-            port = re.search(r"--port[ =](\d+)", deployment["command"])
-            assert port is not None, deployment["command"]
-            return f"http://127.0.0.1:{port[1]}/v1"
+            return f"http://127.0.0.1:{next(ports(process))}/v1"
         time.sleep(1)
     raise SystemExit(f"the engine did not start: {deployment}")
+
+
+def ports(process: int) -> Iterator[int]:
+    """What follows `--port` in the commands of a process' descendants."""
+    for child in children(process):
+        words = Path(f"/proc/{child}/cmdline").read_text(encoding="utf-8").split("\0")
+        yield from (int(after) for word, after in pairwise(words) if word == "--port")
+        yield from ports(child)
 
 
 def refusal(url: str) -> dict[str, Any]:
@@ -156,8 +163,8 @@ def on_vllm(options: argparse.Namespace, folder: Path) -> bool:
     quick = {"engine": "vllm", "python": str(options.vllm_python.absolute()), "enforce_eager": True}
     tasks, tokenizer, callers = folder / "tasks", options.folder.resolve(), options.callers
     write_tasks(tasks)
-    with tierwise(config({**quick, "cpu_kv_cache_gib": 1}, tokenizer), folder) as (_, url):
-        direct = engine_url(url)
+    with tierwise(config({**quick, "cpu_kv_cache_gib": 1}, tokenizer), folder) as (process, url):
+        direct = engine_url(process, url)
         engine = evaluated(direct, "small", tokenizer, tasks, folder / "direct", callers)
         tier = evaluated(url, "fast", tokenizer, tasks, folder / "tier", callers)
         again = evaluated(direct, "small", tokenizer, tasks, folder / "again", callers)
