@@ -169,6 +169,7 @@ async def _listen(
     host, port = listener.getsockname()[:2]
     scheme = "http" if server.tls is None else "https"
     print(f"serving on {scheme}://{f'[{host}]' if ':' in host else host}:{port}", flush=True)  # noqa: T201 - the line that scripts wait for
+    preparing = asyncio.create_task(asyncio.to_thread(import_module, "tierwise.verifiers.readers"))
     try:
         await asyncio.wait((starting, stopping, serving), return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
@@ -196,7 +197,7 @@ async def _listen(
         if unfinished:
             await asyncio.wait(unfinished, timeout=_GOODBYE_SECONDS)
         server.force_exit = True
-        await asyncio.gather(draining, starting, *unfinished, return_exceptions=True)
+        await asyncio.gather(draining, starting, preparing, *unfinished, return_exceptions=True)
         stopping.cancel()
         second.cancel()
 
