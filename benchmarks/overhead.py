@@ -237,7 +237,7 @@ def fronts(
     `whole`: also a Tierwise that asks it for no streams.
     """
     folder.mkdir()
-    config = {
+    config: dict[str, Any] = {
         "deployments": {"fake": {"engine": "http", "url": upstream, "model": "fake"}},
         "tiers": {"fast": {"deployment": "fake", "policy": "single"}},
         "prices": {"fake": {"prompt": 0.15, "completion": 0.6}},
