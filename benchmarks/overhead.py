@@ -167,7 +167,7 @@ MESSAGES = [
 CALLERS = (1, 32)
 CROWDS = {256: (100, 0.02), 1000: (20, 0.2)}
 """Streams that open at once: their events, and the seconds between two."""
-BEFORE = "before"
+BEFORE, WHOLE = "before", "whole"
 
 
 async def take_turns(targets: Targets, *, blocks: int, seconds: float) -> Cells:
@@ -229,10 +229,15 @@ async def crowds(targets: Targets, table: Table, *, blocks: int) -> None:
 
 
 @contextmanager
-def fronts(folder: Path, upstream: str, names: Sequence[str], before: Path | None) -> Iterator[Targets]:
-    """Tierwise and other proxies in front of an upstream, and the upstream itself."""
+def fronts(
+    folder: Path, upstream: str, names: Sequence[str], before: Path | None, *, whole: bool = False
+) -> Iterator[Targets]:
+    """Tierwise and other proxies in front of an upstream, and the upstream itself.
+
+    `whole`: also a Tierwise that asks it for no streams.
+    """
     folder.mkdir()
-    config = {
+    config: dict[str, Any] = {
         "deployments": {"fake": {"engine": "http", "url": upstream, "model": "fake"}},
         "tiers": {"fast": {"deployment": "fake", "policy": "single"}},
         "prices": {"fake": {"prompt": 0.15, "completion": 0.6}},
@@ -247,6 +252,11 @@ def fronts(folder: Path, upstream: str, names: Sequence[str], before: Path | Non
             start = f"import sys; sys.path.insert(0, {str(before.resolve() / 'src')!r})"
             run_it = f"{start}; import runpy; runpy.run_module('tierwise', run_name='__main__')"
             targets[BEFORE] = stack.enter_context(tierwise(config, old, "-c", run_it))
+        if whole:
+            asks_whole = folder / WHOLE
+            asks_whole.mkdir()
+            without = {"fake": {**config["deployments"]["fake"], "drop": ["stream"]}}
+            targets[WHOLE] = stack.enter_context(tierwise({**config, "deployments": without}, asks_whole))
         targets["tierwise"] = stack.enter_context(tierwise(config, folder))
         yield targets
 
@@ -257,7 +267,7 @@ def against_fake(folder: Path, wanted: argparse.Namespace) -> Table:
     if not wanted.only_crowds:
         with (
             backend(folder) as upstream,
-            fronts(folder / "requests", upstream, names, wanted.before) as targets,
+            fronts(folder / "requests", upstream, names, wanted.before, whole=wanted.whole) as targets,
         ):
             cells = uvloop.run(take_turns(targets, blocks=wanted.blocks, seconds=wanted.seconds))
             table = figures(cells, list(targets))
@@ -319,7 +329,7 @@ def write_page(table: Table, names: Sequence[str], wanted: argparse.Namespace) -
     how = f"--blocks {wanted.blocks} --seconds {wanted.seconds:g} --crowd-blocks {wanted.crowd_blocks}"
     command = f"python benchmarks/overhead.py --proxies all {how} --page"
     about = f"`{command}`, {date.today():%Y-%m-%d}, {cores} cores, Python {python}; {', '.join(versions)}."  # noqa: DTZ011 - as read
-    head, *rest = lines({name: row for name, row in table.items() if name != BEFORE})
+    head, *rest = lines({name: row for name, row in table.items() if name not in (BEFORE, WHOLE)})
     rows = [head, ["---", *["---:"] * (len(head) - 1)], *rest]
     text = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     write_between(PAGE, BEGIN, END, f"{about}\n\n{text}")
@@ -408,6 +418,9 @@ def main() -> None:
     parser.add_argument("--proxies", nargs="*", choices=[*OWN, *OTHERS, "all"], default=["aiohttp"], metavar="NAME")
     parser.add_argument("--before", type=Path, metavar="CHECKOUT", help="also measure the Tierwise of another checkout")
     parser.add_argument("--crowd-blocks", type=int, default=1, help="repeats of the many streams; 0 leaves them out")
+    parser.add_argument(
+        "--whole", action="store_true", help="also Tierwise when it asks its engine for whole answers only"
+    )
     parser.add_argument("--only-crowds", action="store_true", help="measure only the many streams")
     parser.add_argument("--page", action="store_true", help=f"write the table into {PAGE.name}")
     wanted = parser.parse_args()
