@@ -124,10 +124,14 @@ class ApiEndpoint:
         prices = self._service.prices
         beat = "" if self.refusals.own is None else self.refusals.own.beat
 
-        async def show(choice: int, chunks: Sequence[Chunk]) -> None:
+        def pass_on(choice: int, chunks: Sequence[Chunk]) -> bool:
             for chunk in chunks:
-                if events.chunk(choice, chunk, writer.chunk(choice, chunk)):
-                    await events.caught_up()
+                events.chunk(choice, chunk, writer.chunk(choice, chunk))
+            return not events.is_full
+
+        async def show(choice: int, chunks: Sequence[Chunk]) -> None:
+            if not pass_on(choice, chunks):
+                await events.caught_up()
 
         async def show_draft(choice: int, number: int, tier: str, chunk: Chunk) -> None:
             if events.event(writer.draft(choice, number, tier, chunk)):
@@ -143,7 +147,7 @@ class ApiEndpoint:
             first_bytes=self._first_bytes,
         ) as events:
             try:
-                await self._lifecycle.answer(context, show, is_stopped=is_stopped)
+                await self._lifecycle.answer(context, show, is_stopped=is_stopped, pass_on=pass_on)
             except TierwiseError as error:
                 usage = usage_of(context, prices)
                 if events.has_begun:

@@ -140,6 +140,11 @@ class EventStream:
         self._say(event)
         return len(self._waiting) >= MOST_WAITING
 
+    @property
+    def is_full(self) -> bool:
+        """Whether too many events wait, so that the caller must wait for `caught_up`."""
+        return len(self._waiting) >= MOST_WAITING
+
     async def caught_up(self) -> None:
         """Wait until the client, which reads slowly, has taken what waits."""
         await self._exchange.writable()
