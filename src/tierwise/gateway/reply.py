@@ -69,7 +69,8 @@ class EventStream:
     """A streamed answer. Its headers wait for its first content, so that an error before that has a status of its own.
 
     They wait at most `first_bytes` while a pass is shown, and `NOTHING_TO_SHOW_SECONDS` otherwise; a comment follows
-    them then. Events wait for `flush`, and while the client reads slowly; those that wait are sent together.
+    them then. Events wait for `flush`, and while the client reads slowly; those that wait are sent together. The first
+    wait for the end of the turn of the event loop: an answer that is whole has the headers of a whole one.
 
     Args:
         exchange: what is answered.
@@ -96,12 +97,13 @@ class EventStream:
         self._held: dict[int, list[bytes]] = {}
         """Events without content before the first one with content, by choice."""
         self._waiting: list[bytes] = []
+        self._beginning: asyncio.Handle | None = None
         self._is_silent = True
         self._has_begun = False
         self._loop = asyncio.get_running_loop()
 
     def __enter__(self) -> Self:
-        self._exchange.when_writable = self.flush
+        self._exchange.when_writable = self._write
         self._began = self._loop.time()
         self._timer = self._loop.call_later(min(NOTHING_TO_SHOW_SECONDS, self._first_bytes), self._beat)
         return self
@@ -109,6 +111,8 @@ class EventStream:
     def __exit__(self, *error: object) -> None:
         self._timer.cancel()
         self._exchange.when_writable = None
+        if self._beginning is not None:
+            self._beginning.cancel()
 
     def chunk(self, choice: int, chunk: Chunk, event: bytes) -> None:
         """Add the event of a chunk, or keep it until there is content. Nothing is sent for an empty one."""
@@ -133,17 +137,23 @@ class EventStream:
         Returns:
             Whether more events may be added; if not, wait for `caught_up`.
         """
+        if not self._exchange.response_started:
+            self._beginning = self._beginning or self._loop.call_soon(self._write)
+        else:
+            self._write()
+        return len(self._waiting) < MOST_WAITING
+
+    def _write(self) -> None:
         if self._waiting and self._exchange.is_writable:
             self._begin()
             data = b"".join(self._waiting)
             self._waiting.clear()
             self._exchange.write(data)
-        return len(self._waiting) < MOST_WAITING
 
     async def caught_up(self) -> None:
         """Wait until the client, which reads slowly, has taken what waits."""
         await self._exchange.writable()
-        self.flush()
+        self._write()
 
     @property
     def has_begun(self) -> bool:
