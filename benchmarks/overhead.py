@@ -132,8 +132,10 @@ async def load(url: str, body: dict[str, Any], *, callers: int, seconds: float) 
 
 
 def tokens_in(answer: bytes) -> int:
-    """The last usage in a response."""
-    _, _, rest = answer.rpartition(b'"completion_tokens":')
+    """The last usage in a response; 0 if it has none, as some streams of LiteLLM's."""
+    _, found, rest = answer.rpartition(b'"completion_tokens":')
+    if not found:
+        return 0
     return int(rest.lstrip().split(b",")[0].split(b"}")[0] or 0)
 
 
