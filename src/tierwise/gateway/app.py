@@ -24,10 +24,12 @@ from tierwise.gateway.lifecycle import RequestLifecycle
 from tierwise.gateway.metrics import Metrics
 from tierwise.gateway.pages import Pages
 from tierwise.gateway.reply import FIRST_BYTES_SECONDS, send_error
+from tierwise.gateway.siblings import Alone
 from tierwise.keys.caller import CALLER
 from tierwise.spec.errors import AccessError, KeysUnavailable
 
 if TYPE_CHECKING:
+    from tierwise.gateway.siblings import Siblings
     from tierwise.service import Service
 
 
@@ -87,6 +89,7 @@ def application(
     *,
     access: Access | None = None,
     first_bytes: float = FIRST_BYTES_SECONDS,
+    siblings: Siblings | None = None,
 ) -> Starlette:
     """The application: chat completions, models, health, readiness and metrics. `app.state.draining` makes it
     unready.
@@ -96,6 +99,7 @@ def application(
         metrics: counts what is answered.
         access: who may use it; without a key, and on loopback, if not given.
         first_bytes: seconds for which a stream's headers wait for its first content.
+        siblings: the other processes that serve the same endpoint; none if not given.
     """
     if metrics is None:
         metrics = Metrics({})
@@ -103,10 +107,12 @@ def application(
     access = access or Access()
     if service.desk is not None:
         access = replace(access, ring=service.desk.ring)
+    siblings = siblings or Alone()
     lifecycle = RequestLifecycle(service, metrics)
-    pages = Pages(service, metrics, access)
+    pages = Pages(service, metrics, access, siblings)
     feedback = FeedbackPage(service, metrics)
-    store = ResponseStore(service.stored)
+    store = ResponseStore(service.stored, siblings=siblings)
+    siblings.join(service, metrics, store)
     stored = StoredPage(store, metrics)
     apis = apis_of(store)
 
