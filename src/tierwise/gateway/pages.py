@@ -113,7 +113,11 @@ class Pages:
             body["ledger"] = ledger_standing(self._service.ledger.health())
         if self._siblings.count > 1:
             others = await self._siblings.gather("ledger")
-            body["workers"] = {"count": self._siblings.count, "answering": 1 + len(others)}
+            body["workers"] = {
+                "count": self._siblings.count,
+                "answering": 1 + len(others),
+                "this": self._siblings.number,
+            }
             if "ledger" in body:
                 body["ledger"] = _together([body["ledger"], *others])
         return JSONResponse(body, status_code=200 if is_ready else 503)

@@ -39,6 +39,10 @@ class Siblings(Protocol):
     """What a process of the endpoint shares with the others."""
 
     @property
+    def number(self) -> int:
+        """Which of the processes this is, from 0."""
+
+    @property
     def count(self) -> int:
         """How many processes serve the endpoint, this one included."""
 
@@ -64,7 +68,7 @@ class Siblings(Protocol):
 class Alone:
     """No other process serves the endpoint."""
 
-    count = 1
+    number, count = 0, 1
 
     def ending(self) -> Ending:
         """It ends by its own signals."""

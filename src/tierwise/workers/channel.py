@@ -44,13 +44,14 @@ class Channel:
         self._open: dict[int, asyncio.Future[Any]] = {}
         self._answering: set[asyncio.Task[None]] = set()
         self._writer: asyncio.StreamWriter | None = None
-        self.when_open: Callable[[], None] = lambda: None
-        """Called once messages can be sent."""
+        self._early: list[bytes] | None = []
+        """What was sent before the connection was there; None from then on."""
 
     async def run(self, connected: socket.socket) -> None:
         """Read messages until the other end is closed."""
         reader, self._writer = await asyncio.open_unix_connection(sock=connected)
-        self.when_open()
+        early, self._early = self._early or [], None
+        self._writer.writelines(early)
         try:
             with suppress(asyncio.IncompleteReadError, ConnectionError):
                 while True:
@@ -82,10 +83,14 @@ class Channel:
             del self._open[number]
 
     def _send(self, frame: Frame) -> bool:
-        if self._writer is None or self._writer.is_closing():
-            return False
         data = _encode(frame)
-        self._writer.write(len(data).to_bytes(_LENGTH, "big") + data)
+        block = len(data).to_bytes(_LENGTH, "big") + data
+        if self._early is not None:
+            self._early.append(block)
+        elif self._writer is None or self._writer.is_closing():
+            return False
+        else:
+            self._writer.write(block)
         return True
 
     def _receive(self, frame: Frame) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -34,12 +33,16 @@ class Hub:
         """Certificates that do not hold any more: a worker that is forked later must know."""
         self._counts: dict[int, list[Family]] = {}
         """The metrics of each worker when they were last read."""
-        self._is_draining = False
         self._departed: list[Family] = []
         """Counts of workers that have ended."""
 
-    async def follow(self, number: int, connected: socket.socket, standings: Mapping[str, Standing]) -> None:
-        """Pass on what a worker says until it is gone."""
+    def channel(self, number: int, standings: Mapping[str, Standing]) -> Channel:
+        """The channel of a new worker. It is told these standings first.
+
+        Args:
+            number: the worker's, from 0.
+            standings: of the engines' processes.
+        """
         channel = Channel(
             {
                 "listening": lambda _: self._listens(number),
@@ -50,26 +53,16 @@ class Hub:
             }
         )
         self._channels[number] = channel
-        channel.when_open = partial(self._greet, channel, standings)
-        await channel.run(connected)
-
-    def _greet(self, channel: Channel, standings: Mapping[str, Standing]) -> None:
         channel.tell("engines", msgspec.to_builtins(dict(standings)))
         for one in self._void:
             channel.tell("void", one)
-        if self._is_draining:
-            channel.tell("drain")
+        return channel
 
     def tell(self, about: str, body: Any = None, *, but: int | None = None) -> None:
         """Tell all workers, or all but one."""
         for number, channel in self._channels.items():
             if number != but:
                 channel.tell(about, body)
-
-    def drain(self) -> None:
-        """Tell all workers to finish what runs, also those that are not connected yet."""
-        self._is_draining = True
-        self.tell("drain")
 
     async def all_listen(self, count: int) -> None:
         """Wait until so many workers accept connections."""

@@ -199,7 +199,7 @@ class _Supervisor:
         if not self._pids:
             return
         _LOG.info("draining: running requests are finished; a second signal stops at once")
-        self._hub.drain()
+        self._hub.tell("drain")
         ended = asyncio.create_task(self._all_ended.wait())
         second = asyncio.create_task(ending.second.wait())
         if self._over.is_set():
@@ -221,7 +221,7 @@ class _Supervisor:
         ours.setblocking(False)
         self._forked_at[number] = now()
         self._nursery.fork(number, theirs)
-        self._keep(asyncio.create_task(self._hub.follow(number, ours, self._standings)))
+        self._keep(asyncio.create_task(self._hub.channel(number, self._standings).run(ours)))
 
     def _keep(self, task: asyncio.Task[Any]) -> None:
         self._background.add(task)
