@@ -148,7 +148,7 @@ def test_a_second_signal_stops_all_workers_at_once_and_what_ran_is_on_the_books(
 
 
 def test_a_worker_that_is_killed_loses_no_answer_and_no_stream_of_another_and_is_replaced(house):
-    process, engine = house(step=0.02)
+    process, engine = house(step=0.008)
     pids = workers_of(process)
     answered = {process.chat("fast").headers["x-tierwise-action"] for _ in range(12)}
     counted = process.metric('tierwise_actions_total{ending="answered",tier="fast"}')
