@@ -3,6 +3,7 @@
     python benchmarks/overhead.py                         a fast fake backend, beside a bare aiohttp proxy
     python benchmarks/overhead.py --proxies all --page    every proxy of `proxies.py`, written into docs/serving.md
     python benchmarks/overhead.py --before ../old         also the Tierwise of another checkout
+    python benchmarks/overhead.py --workers 2             also Tierwise with several processes
     python benchmarks/overhead.py --model                 also a small real model on llama.cpp, with 8 streams
 
 Everything is measured in one run, in alternating blocks, so that noise affects all of them equally. CPU is user and
@@ -167,7 +168,7 @@ MESSAGES = [
 CALLERS = (1, 32)
 CROWDS = {256: (100, 0.02), 1000: (20, 0.2)}
 """Streams that open at once: their events, and the seconds between two."""
-BEFORE = "before"
+BEFORE, WORKERS = "before", "workers"
 
 
 async def take_turns(targets: Targets, *, blocks: int, seconds: float) -> Cells:
@@ -229,7 +230,9 @@ async def crowds(targets: Targets, table: Table, *, blocks: int) -> None:
 
 
 @contextmanager
-def fronts(folder: Path, upstream: str, names: Sequence[str], before: Path | None) -> Iterator[Targets]:
+def fronts(
+    folder: Path, upstream: str, names: Sequence[str], before: Path | None, workers: int = 1
+) -> Iterator[Targets]:
     """Tierwise and other proxies in front of an upstream, and the upstream itself."""
     folder.mkdir()
     config = {
@@ -247,6 +250,11 @@ def fronts(folder: Path, upstream: str, names: Sequence[str], before: Path | Non
             start = f"import sys; sys.path.insert(0, {str(before.resolve() / 'src')!r})"
             run_it = f"{start}; import runpy; runpy.run_module('tierwise', run_name='__main__')"
             targets[BEFORE] = stack.enter_context(tierwise(config, old, "-c", run_it))
+        if workers > 1:
+            several = folder / WORKERS
+            several.mkdir()
+            options = ("--workers", str(workers))
+            targets[WORKERS] = stack.enter_context(tierwise(config, several, options=options))
         targets["tierwise"] = stack.enter_context(tierwise(config, folder))
         yield targets
 
@@ -257,14 +265,14 @@ def against_fake(folder: Path, wanted: argparse.Namespace) -> Table:
     if not wanted.only_crowds:
         with (
             backend(folder) as upstream,
-            fronts(folder / "requests", upstream, names, wanted.before) as targets,
+            fronts(folder / "requests", upstream, names, wanted.before, wanted.workers) as targets,
         ):
             cells = uvloop.run(take_turns(targets, blocks=wanted.blocks, seconds=wanted.seconds))
             table = figures(cells, list(targets))
     if wanted.crowd_blocks:
         with (
             running(HERE / "many_streams.py", "upstream", log=folder / "paced.log") as (_, upstream),
-            fronts(folder / "crowds", upstream, names, wanted.before) as targets,
+            fronts(folder / "crowds", upstream, names, wanted.before, wanted.workers) as targets,
         ):
             uvloop.run(crowds(targets, table, blocks=wanted.crowd_blocks))
     return table
@@ -407,6 +415,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("--proxies", nargs="*", choices=[*OWN, *OTHERS, "all"], default=["aiohttp"], metavar="NAME")
     parser.add_argument("--before", type=Path, metavar="CHECKOUT", help="also measure the Tierwise of another checkout")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="also measure Tierwise with N workers")
     parser.add_argument("--crowd-blocks", type=int, default=1, help="repeats of the many streams; 0 leaves them out")
     parser.add_argument("--only-crowds", action="store_true", help="measure only the many streams")
     parser.add_argument("--page", action="store_true", help=f"write the table into {PAGE.name}")

@@ -124,6 +124,7 @@ class FollowedProcess:
         """As `Supervisor.restart`; the supervisor does it once, whoever asks."""
         if self.state == "ready" and self.launch is not None:
             self._restart(self.launch.url, reason)
+            self._standing = msgspec.structs.replace(self._standing, state="restarting", reason=reason)
 
     async def stop(self) -> None:
         """Nothing to stop here."""
