@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tierwise import service as running
@@ -12,7 +12,6 @@ from tierwise import service as running
 if TYPE_CHECKING:
     from tierwise.engines.engine import Engine
     from tierwise.engines.occupancy import Occupancy
-    from tierwise.gateway.apis.responses import ResponseStore
     from tierwise.gateway.metrics import Metrics
     from tierwise.plan import Plan
     from tierwise.service import Service
@@ -35,6 +34,16 @@ class Ending:
         (self.second if self.first.is_set() else self.first).set()
 
 
+class Lends(Protocol):
+    """Keeps responses that other processes may need."""
+
+    def lent(self, names: Sequence[str], owner: str) -> list[tuple[str, float, bytes, tuple[bytes, ...]]]:
+        """What another process needs of some responses."""
+
+    def delete(self, response: str, owner: str) -> bool:
+        """Drop a response. Returns whether it was stored."""
+
+
 class Siblings(Protocol):
     """What a process of the endpoint shares with the others."""
 
@@ -55,7 +64,7 @@ class Siblings(Protocol):
     def occupancies(self) -> Mapping[str, Occupancy]:
         """Occupancies by deployment that are shared with others; deployments that are missing have their own."""
 
-    def join(self, service: Service, metrics: Metrics, store: ResponseStore) -> None:
+    def join(self, service: Service, metrics: Metrics, store: Lends) -> None:
         """This process is about to serve: what the others ask of it is answered from these."""
 
     def listening(self, host: str, port: int) -> None:
@@ -84,7 +93,7 @@ class Alone:
         """None is shared."""
         return {}
 
-    def join(self, service: Service, metrics: Metrics, store: ResponseStore) -> None:
+    def join(self, service: Service, metrics: Metrics, store: Lends) -> None:
         """Nobody asks."""
 
     def listening(self, host: str, port: int) -> None:

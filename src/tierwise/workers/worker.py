@@ -32,9 +32,9 @@ from tierwise.workers.channel import Channel
 if TYPE_CHECKING:
     from tierwise.engines.engine import Engine
     from tierwise.engines.occupancy import Occupancy
-    from tierwise.gateway.apis.responses import ResponseStore
     from tierwise.gateway.metrics import Metrics
     from tierwise.gateway.settings import ServerSettings
+    from tierwise.gateway.siblings import Lends
     from tierwise.plan import Plan
     from tierwise.service import Service
     from tierwise.workers.shared_occupancy import SharedRoom
@@ -73,7 +73,7 @@ class Worker:
         """What was told before the routes were there."""
         self._service: Service | None = None
         self._metrics: Metrics | None = None
-        self._store: ResponseStore | None = None
+        self._store: Lends | None = None
         self.channel = Channel(
             {
                 "drain": lambda _: self._ending.first.set(),
@@ -118,7 +118,7 @@ class Worker:
         """Those of all deployments: a second is divided among the passes of all workers."""
         return {name: self._room.occupancy(name, self.number) for name in self._room.names}
 
-    def join(self, service: Service, metrics: Metrics, store: ResponseStore) -> None:
+    def join(self, service: Service, metrics: Metrics, store: Lends) -> None:
         """As `Siblings.join`."""
         self._service, self._metrics, self._store = service, metrics, store
         certified = service.router.certified
