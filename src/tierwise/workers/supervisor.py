@@ -178,7 +178,8 @@ class _Supervisor:
             raise self._failure
 
     def _announce(self) -> None:
-        announce(*self._listeners[0].getsockname()[:2])
+        if not self._is_ending:
+            announce(*self._listeners[0].getsockname()[:2])
 
     async def _start_engines(self) -> None:
         try:
