@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tierwise.gateway.lifecycle import certificate_of
@@ -11,6 +10,7 @@ from tierwise.ledger.rows import facts
 from tierwise.run.acceptable import notes_of
 from tierwise.run.steps import steps_of
 from tierwise.spec.json import Json
+from tierwise.spec.values import frozen_value
 
 if TYPE_CHECKING:
     from tierwise.gateway.lifecycle import RequestContext
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tierwise.spec.call import Pass, Usage
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_value
 class UsageReport:
     """Usage and cost of an action so far, for all protocols."""
 

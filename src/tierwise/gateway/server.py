@@ -19,20 +19,22 @@ import uvloop
 from tierwise.gateway.accepting import Acceptor
 from tierwise.gateway.app import application
 from tierwise.gateway.bounded_http import PROTOCOL_LOG
+from tierwise.gateway.control import controlled
+from tierwise.gateway.generations import Front
 from tierwise.gateway.logs import log_to_stderr
 from tierwise.gateway.loop_delay import LoopDelay
 from tierwise.gateway.metrics import Metrics
 from tierwise.gateway.protocol import HttpProtocol
+from tierwise.gateway.reload import Live, Reloader, reloading
 from tierwise.gateway.siblings import Alone
 from tierwise.service import launched
 from tierwise.spec.errors import LedgerError, SpecError
 
 if TYPE_CHECKING:
-    from starlette.applications import Starlette
-
     from tierwise.gateway.grpc.server import GrpcServer
     from tierwise.gateway.settings import ServerSettings
     from tierwise.gateway.siblings import Ending, Siblings
+    from tierwise.gateway.tls import Tls
     from tierwise.keys.desk import Desk
     from tierwise.ledger.store import Ledger
     from tierwise.plan import Plan
@@ -56,7 +58,8 @@ def serve_forever(plan: Plan, settings: ServerSettings, *, ledger: str | Path, c
     if settings.grpc_port is not None:
         _need_grpc()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(plan, settings, bound(settings.host, settings.port), ledger, content=content))
+        tls = None if settings.tls is None else settings.tls.load()
+        runner.run(serve(plan, settings, bound(settings.host, settings.port), ledger, tls, content=content))
 
 
 @contextmanager
@@ -104,6 +107,7 @@ async def serve(
     settings: ServerSettings,
     listener: socket.socket,
     ledger: str | Path,
+    tls: Tls | None,
     *,
     content: bool,
     siblings: Siblings | None = None,
@@ -115,10 +119,13 @@ async def serve(
         settings: how it is served.
         listener: a listening socket.
         ledger: the ledger.
-        content: whether it stores requests and answers.
+        tls: the certificates; None without TLS.
+        content: whether the ledger stores requests and answers.
         siblings: the other processes that serve the endpoint; none if not given.
     """
     siblings = siblings or Alone()
+    for warning in () if tls is None else tls.warnings():
+        _LOG.warning("TLS: %s", warning)
     with contextlib.closing(listener):
         ending = siblings.ending()
         metrics = Metrics({})
@@ -135,9 +142,12 @@ async def serve(
                 metrics.watch(service.deployments, service.router.certified, service.shadows)
                 access, first = settings.access, settings.first_bytes
                 app = application(service, metrics, access=access, first_bytes=first, siblings=siblings)
-                async with _also_grpc(service, metrics, settings) as beside:
-                    with LoopDelay(metrics.loop_delay):
-                        await _listen(service, app, listener, siblings, ending, beside)
+                server = HttpServer(front := Front(app), tls)
+                async with _also_grpc(service, metrics, settings, tls) as beside:
+                    reloader = Reloader(Live(plan, service), front, server, beside, settings, metrics)
+                    async with _reloadable(reloader, plan.path, siblings):
+                        with LoopDelay(metrics.loop_delay):
+                            await _listen(reloader, server, listener, siblings, ending, beside)
     _LOG.info("stopped")
 
 
@@ -150,7 +160,9 @@ def _need_grpc() -> None:
 
 
 @asynccontextmanager
-async def _also_grpc(service: Service, metrics: Metrics, settings: ServerSettings) -> AsyncGenerator[GrpcServer | None]:
+async def _also_grpc(
+    service: Service, metrics: Metrics, settings: ServerSettings, tls: Tls | None
+) -> AsyncGenerator[GrpcServer | None]:
     """Serve gRPC on the same service if a port is given."""
     host, port = settings.host, settings.grpc_port
     if port is None:
@@ -158,7 +170,7 @@ async def _also_grpc(service: Service, metrics: Metrics, settings: ServerSetting
         return
     from tierwise.gateway.grpc.server import GrpcServer  # noqa: PLC0415 - an extra
 
-    server = GrpcServer(service, metrics, access=settings.access)
+    server = GrpcServer(service, metrics, access=settings.access, tls=tls)
     bound = await server.start(host, port)
     _LOG.info("gRPC on %s:%d", host, bound)
     try:
@@ -167,9 +179,22 @@ async def _also_grpc(service: Service, metrics: Metrics, settings: ServerSetting
         await server.stop()
 
 
+@asynccontextmanager
+async def _reloadable(reloader: Reloader, config: Path, siblings: Siblings) -> AsyncGenerator[None]:
+    """Reload on SIGHUP and `tierwise reload`, if no other process serves the endpoint; at the end stop all engines."""
+    if siblings.count == 1:
+        async with reloading(reloader), controlled(config, reloader.reload):
+            yield
+        return
+    try:
+        yield
+    finally:
+        await reloader.close()
+
+
 async def _listen(
-    service: Service,
-    app: Starlette,
+    reloader: Reloader,
+    server: HttpServer,
     listener: socket.socket,
     siblings: Siblings,
     ending: Ending,
@@ -178,22 +203,24 @@ async def _listen(
     """Accept requests at once; they wait for engines that are still loading, and `/ready` lists those."""
     gc.collect()
     gc.freeze()  # a full collection would look at all that was imported, in 50 ms in which nothing else runs
-    server = HttpServer(app)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
-    starting = asyncio.create_task(service.start())
+    starting = asyncio.create_task(reloader.service.start())
     stopping = asyncio.create_task(ending.first.wait())
-    siblings.listening(*listener.getsockname()[:2])
+    siblings.listening("http" if server.tls is None else "https", *listener.getsockname()[:2])
+    preparing = asyncio.create_task(asyncio.to_thread(import_module, "tierwise.verifiers.readers"))
     try:
         await asyncio.wait((starting, stopping, serving), return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             starting.result()
-            _LOG.info("ready: %s", ", ".join(service.router.names))
+            reloader.has_started.set()
+            _LOG.info("ready: %s", ", ".join(reloader.service.router.names))
         await asyncio.wait((stopping, serving), return_when=asyncio.FIRST_COMPLETED)
         _LOG.info("draining: running requests are finished; a second signal stops at once")
     finally:
-        app.state.draining = True
-        if service.shadows is not None:
-            await service.shadows.stop()  # users' requests need the engines now
+        reloader.refuse()
+        reloader.front.drain()
+        if (shadows := reloader.service.shadows) is not None:
+            await shadows.stop()  # users' requests need the engines now
         starting.cancel()
         server.should_exit = True
         second = asyncio.create_task(ending.second.wait())
@@ -208,7 +235,7 @@ async def _listen(
         if unfinished:
             await asyncio.wait(unfinished, timeout=_GOODBYE_SECONDS)
         server.force_exit = True
-        await asyncio.gather(draining, starting, *unfinished, return_exceptions=True)
+        await asyncio.gather(draining, starting, preparing, *unfinished, return_exceptions=True)
         stopping.cancel()
         second.cancel()
 
@@ -216,7 +243,7 @@ async def _listen(
 class HttpServer(uvicorn.Server):
     """uvicorn with our own accepting, and without its signal handling, because engines and ledger must stop too."""
 
-    def __init__(self, app: Starlette) -> None:
+    def __init__(self, app: Front, tls: Tls | None = None) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -230,6 +257,13 @@ class HttpServer(uvicorn.Server):
             )
         )
         self._acceptors: list[Acceptor] = []
+        self.tls = tls
+
+    def use(self, tls: Tls) -> None:
+        """Use these certificates for new connections; the endpoint was started with some."""
+        self.tls = tls
+        for acceptor in self._acceptors:
+            acceptor.tls = tls.context
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -239,7 +273,10 @@ class HttpServer(uvicorn.Server):
         """Accept connections of sockets that listen already."""
         await self.lifespan.startup()
         self.servers = []
-        self._acceptors = [Acceptor(listener, self._new_protocol) for listener in sockets or ()]
+        self._acceptors = [
+            Acceptor(listener, self._new_protocol, tls=None if self.tls is None else self.tls.context)
+            for listener in sockets or ()
+        ]
         self.started = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

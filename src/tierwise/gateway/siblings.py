@@ -67,7 +67,7 @@ class Siblings(Protocol):
     def join(self, service: Service, metrics: Metrics, store: Lends) -> None:
         """This process is about to serve: what the others ask of it is answered from these."""
 
-    def listening(self, host: str, port: int) -> None:
+    def listening(self, scheme: str, host: str, port: int) -> None:
         """This process accepts connections."""
 
     async def gather(self, about: str, body: Any = None) -> list[Any]:
@@ -96,15 +96,15 @@ class Alone:
     def join(self, service: Service, metrics: Metrics, store: Lends) -> None:
         """Nobody asks."""
 
-    def listening(self, host: str, port: int) -> None:
+    def listening(self, scheme: str, host: str, port: int) -> None:
         """Print the line that scripts wait for."""
-        announce(host, port)
+        announce(scheme, host, port)
 
     async def gather(self, about: str, body: Any = None) -> list[Any]:  # noqa: ARG002 - as `Siblings`
         """Nobody answers."""
         return []
 
 
-def announce(host: str, port: int) -> None:
+def announce(scheme: str, host: str, port: int) -> None:
     """Print the line that scripts wait for."""
-    print(f"serving on http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)  # noqa: T201
+    print(f"serving on {scheme}://{f'[{host}]' if ':' in host else host}:{port}", flush=True)  # noqa: T201

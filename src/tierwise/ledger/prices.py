@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from math import isfinite
 from typing import Annotated
 
 import msgspec
 
 from tierwise.spec.call import Pass, Usage
+from tierwise.spec.values import frozen_value
 
 Dollars = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 """A price. The bound is far above any real one, and keeps every cost and every sum finite."""
@@ -33,7 +33,7 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Dollars per hour, charged for a pass's share of the deployment: concurrent passes share each second equally."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_value
 class Cost:
     """Dollars of one or more passes."""
 
@@ -103,7 +103,8 @@ class PriceBook:
         return self._prices.get(deployment, _FREE).dollars_per_hour / 3600
 
     def total(self, passes: Iterable[Pass]) -> Cost:
-        return sum((self.cost(done) for done in passes), Cost())
+        costs = [self.cost(done) for done in passes]
+        return costs[0] if len(costs) == 1 else sum(costs, Cost())
 
 
 def _bounded(count: int) -> int:

@@ -155,12 +155,16 @@ class Ledger:
         ledger._thread.start()
         return ledger
 
-    def write(self, record: Record) -> None:
+    def write(self, record: Record, prices: PriceBook | None = None) -> None:
         """Record an action. When this returns, the action survives a crash of the process.
+
+        Args:
+            record: the action.
+            prices: what its passes cost; those of the ledger if not given.
 
         If the journal cannot be written, this raises an alert and keeps the action in memory while the buffer has room.
         """
-        line = line_of(entry(record, self._prices, with_content=self._with_content))
+        line = line_of(entry(record, prices or self._prices, with_content=self._with_content))
         with self._lock:
             problem = self._accept(line)
         if problem:

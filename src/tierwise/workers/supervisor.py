@@ -17,7 +17,6 @@ import logging
 import os
 import signal
 import socket
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,13 +26,14 @@ import uvloop
 from tierwise.certificate import certificates_of
 from tierwise.engines.process.followed import Standing, standing_of
 from tierwise.engines.process.launched import LaunchedEngine
+from tierwise.gateway.control import controlled
 from tierwise.gateway.logs import log_to_stderr
 from tierwise.gateway.metrics import Metrics
 from tierwise.gateway.server import bound, open_ledger
 from tierwise.gateway.siblings import Ending, announce
 from tierwise.service import Certification, build
 from tierwise.spec.clock import now
-from tierwise.spec.errors import Broken, ConfigErrors, LedgerError, TierwiseError
+from tierwise.spec.errors import Broken, ConfigErrors, LedgerError, SpecError, TierwiseError
 from tierwise.workers.hub import Hub
 from tierwise.workers.nursery import Nursery
 from tierwise.workers.refusals import refusals
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from tierwise.plan import Plan
 
 _LOG = logging.getLogger("tierwise")
+
+_NO_RELOAD = "several workers read the config file when they are started; restart the endpoint to change it"
 
 _LOOK_SECONDS = 0.05
 """Pause between two looks at the engines, whose changes are told to the workers."""
@@ -73,6 +75,8 @@ def serve_workers(
         content: whether it stores requests and answers.
     """
     log_to_stderr()
+    if settings.tls is not None:
+        settings.tls.load()  # so that an error is said once
     certification = Certification(plan=plan, certificates=certificates_of(plan), uncertified=settings.uncertified)
     certification.differences()
     engines = build(plan)
@@ -94,13 +98,21 @@ def serve_workers(
     launched = {name: engine for name, engine in engines.items() if isinstance(engine, LaunchedEngine)}
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_Supervisor(nursery, listeners, launched, room).run())
+            runner.run(_run(_Supervisor(nursery, listeners, launched, room), plan, settings))
     finally:
         nursery.close()
         room.close()
         with open_ledger(ledger, plan, Metrics({})):
             pass  # stores the journals of workers that were killed
     _LOG.info("stopped")
+
+
+async def _run(supervisor: _Supervisor, plan: Plan, settings: ServerSettings) -> None:
+    async def refuse() -> list[str]:
+        raise SpecError(_NO_RELOAD, field="--workers")
+
+    async with controlled(plan.path, refuse):
+        await supervisor.run("http" if settings.tls is None else "https")
 
 
 def _listeners(host: str, port: int, count: int) -> list[socket.socket]:
@@ -144,8 +156,11 @@ class _Supervisor:
         """Nothing shall be served any more; no worker runs."""
         self._background: set[asyncio.Task[Any]] = set()
 
-    async def run(self) -> None:
+    async def run(self, scheme: str) -> None:
         """Serve until a signal.
+
+        Args:
+            scheme: of the URL that is announced.
 
         Raises:
             Broken: an engine did not start.
@@ -153,7 +168,7 @@ class _Supervisor:
         """
         loop, ending = asyncio.get_running_loop(), Ending()
         ending.hear_signals()
-        loop.add_signal_handler(signal.SIGHUP, partial(self._hub.tell, "reload"))
+        loop.add_signal_handler(signal.SIGHUP, lambda: _LOG.error("RELOAD: %s", _NO_RELOAD))
         loop.add_reader(self._nursery.control, self._read_reports)
         for number in range(len(self._listeners)):
             self._fork(number)
@@ -162,7 +177,7 @@ class _Supervisor:
         stopping = asyncio.create_task(ending.first.wait())
         over = asyncio.create_task(self._over.wait())
         serving = asyncio.create_task(self._hub.all_listen(len(self._listeners)))
-        serving.add_done_callback(lambda task: None if task.cancelled() else self._announce())
+        serving.add_done_callback(lambda task: None if task.cancelled() else self._announce(scheme))
         try:
             await asyncio.wait((starting, stopping, over), return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
@@ -177,9 +192,9 @@ class _Supervisor:
         if self._failure is not None:
             raise self._failure
 
-    def _announce(self) -> None:
+    def _announce(self, scheme: str) -> None:
         if not self._is_ending:
-            announce(*self._listeners[0].getsockname()[:2])
+            announce(scheme, *self._listeners[0].getsockname()[:2])
 
     async def _start_engines(self) -> None:
         try:

@@ -10,7 +10,6 @@ import socket
 import threading
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -78,7 +77,6 @@ class Worker:
             {
                 "drain": lambda _: self._ending.first.set(),
                 "stop": lambda _: self._stop(),
-                "reload": lambda _: _raise_hangup(),
                 "engines": self._told,
                 "void": self._voided,
                 "session": self._session_kept,
@@ -131,7 +129,7 @@ class Worker:
     def _tell_session(self, tier: str, session: str, word: str, until: float) -> None:
         self.channel.tell("session", [tier, session, word, until])
 
-    def listening(self, host: str, port: int) -> None:  # noqa: ARG002 - the supervisor says where
+    def listening(self, scheme: str, host: str, port: int) -> None:  # noqa: ARG002 - the supervisor says where
         """The supervisor is told."""
         self.channel.tell("listening")
 
@@ -192,7 +190,10 @@ def work(
         worker = Worker(place)
         following = asyncio.create_task(worker.channel.run(connected))
         following.add_done_callback(lambda task: None if task.cancelled() else worker.gone())
-        serving = asyncio.create_task(serve(plan, settings, place.listener, ledger, content=content, siblings=worker))
+        tls = None if settings.tls is None else settings.tls.load()
+        serving = asyncio.create_task(
+            serve(plan, settings, place.listener, ledger, tls, content=content, siblings=worker)
+        )
         await asyncio.wait((following, serving), return_when=asyncio.FIRST_COMPLETED)
         if following.done():
             _die_later()
@@ -210,9 +211,3 @@ def _die_later() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=die, daemon=True).start()
-
-
-def _raise_hangup() -> None:
-    """As if SIGHUP had been sent to this process."""
-    with suppress(ProcessLookupError):
-        os.kill(os.getpid(), signal.SIGHUP)

@@ -278,13 +278,12 @@ def test_a_pass_makes_the_text_of_its_prompt_once(monkeypatch):
         made.append(call)
         return prompt_text(call)
 
-    async def answered(*_: object) -> AsyncGenerator[Chunk]:
-        yield Chunk(delta={"content": "Once"})
-        yield Chunk(finish="stop")
+    async def answered(*_: object, **__: object) -> AsyncGenerator[list[Chunk]]:
+        yield [Chunk(delta={"content": "Once"}), Chunk(finish="stop")]
 
     async def main():
         monkeypatch.setattr(llama_cpp_client, "prompt_text", counted)
-        monkeypatch.setattr(ChatClient, "stream", answered)
+        monkeypatch.setattr(ChatClient, "blocks", answered)
         client = SlotClient("small", slots=1)
         client.begin("http://127.0.0.1:1/v1", None)
         for number in (1, 2):
