@@ -12,8 +12,9 @@ from msgspec import UNSET, UnsetType
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from tierwise.gateway.body import HungUp, read_body
+from tierwise.gateway.body import AsgiBody, read_body
 from tierwise.gateway.decoding import decoded
+from tierwise.gateway.exchange import HungUp
 from tierwise.gateway.failures import body_of, headers_of, status_of
 from tierwise.gateway.headers import RequestHeaders
 from tierwise.keys.caller import CALLER
@@ -124,7 +125,9 @@ class Administration:
 
         async def page(request: Request) -> Shown:
             store = await self._administered(request)
-            asked = _read(kind, decoded(await read_body(request.receive, RequestHeaders.of(request.scope))))
+            asked = _read(
+                kind, decoded(await read_body(AsgiBody(request.receive), RequestHeaders.of(request.scope["headers"])))
+            )
             ring = self._ring
 
             def change() -> Shown:

@@ -54,6 +54,8 @@ class Grant:
     """An admitted action."""
 
     limiter: Limiter
+    estimates: Estimates
+    """With the prices that it is settled at."""
     held: list[tuple[Account, int]] = field(default_factory=list)
     """Rates and places in which it has reserved something."""
     sessions: list[Account] = field(default_factory=list)
@@ -72,7 +74,7 @@ class Grant:
         self.is_open = False
         passes, tokens = trace.passes, trace.usage.prompt + trace.usage.completion
         if self.purse is not None:
-            self.purse.close(nano(sum(self.limiter.estimates.prices.cost(done).dollars for done in passes)))
+            self.purse.close(nano(sum(self.estimates.prices.cost(done).dollars for done in passes)))
         for account, amount in self.held:
             self.limiter.end(account, amount, tokens if account.bound.kind == "tokens" else amount)
         for account in self.sessions:
@@ -93,7 +95,13 @@ class Limiter:
         self._bounds: dict[tuple[str, str], tuple[Key, Team | None, list[Bound]]] = {}
         """By key and model, as long as key and team are the same."""
 
-    async def admit(self, caller: Caller | None, need: Need, ceilings: Ceilings | None = None) -> Grant:
+    async def admit(
+        self,
+        caller: Caller | None,
+        need: Need,
+        ceilings: Ceilings | None = None,
+        estimates: Estimates | None = None,
+    ) -> Grant:
         """Reserve what an action needs of every limit, or raise and reserve nothing. A session that has less left than
         the action may need gives it what it has, if that is enough for an answer.
 
@@ -101,6 +109,7 @@ class Limiter:
             caller: whose key it is; None without a stored one.
             need: its worst case.
             ceilings: those of its session.
+            estimates: what its passes cost at most; by the prices of the start if not given.
 
         Raises:
             ModelForbidden: the key or its team may not use the model.
@@ -112,7 +121,8 @@ class Limiter:
         if caller is not None:
             check_model(caller, need.model)
             bounds = [self._accounts.of(bound) for bound in self._bounds_of(caller, need.model)]
-        grant = Grant(limiter=self)
+        estimates = estimates or self.estimates
+        grant = Grant(limiter=self, estimates=estimates)
         if ceilings is not None:
             grant.sessions = [self._accounts.entered(bound) for bound in ceilings.bounds(caller)]
         spending = [account for account in [*grant.sessions, *bounds] if account.bound.kind == "dollars"]
@@ -143,7 +153,7 @@ class Limiter:
                 account.leave()
             raise
         if spending or passes is not None:
-            grant.purse = Purse(self._accounts, spending, self.estimates, dollars, standing=need.time, passes=passes)
+            grant.purse = Purse(self._accounts, spending, estimates, dollars, standing=need.time, passes=passes)
         most = need.count if passes is None else passes[1]
         if need.choices > 1 and dollars < need.dollars:  # or one choice might spend what is for the others' answers
             most = min(most, max(need.choices, (dollars - need.time) * need.count // need.passes))

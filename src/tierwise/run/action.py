@@ -84,6 +84,8 @@ class Action:
         self._of_each = Budget(passes=max(1, passes // self._count)) if self._count > 1 else None
 
     def _tracked(self) -> BudgetTracker:
+        if self._budget == Budget():
+            return BudgetTracker(self._tier.budget, self._trace.began)
         return BudgetTracker(self._budget, self._trace.began).of_tier(self._tier.name, self._tier.budget)
 
     @property
@@ -163,10 +165,10 @@ class Action:
         answer = choice.recoveries.shown(answer)
         if not output.has_shown:
             output.tier = answer.tier
-            for chunk in answer.completion.chunks():
-                await output.show(chunk)
+            if not output.is_discarded:
+                await output.show(answer.completion.chunks())
         elif not output.has_ended:
-            await output.show(Chunk(finish=answer.completion.finish, response=answer.completion.response))
+            await output.show([Chunk(finish=answer.completion.finish, response=answer.completion.response)])
         if choice is self._choices[0]:
             self._served = answer.tier
         return answer

@@ -8,14 +8,11 @@ least loss that its labels allow. So neither who labels what, nor when, can rais
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 from tierwise.certificate import PromiseKind
-
-if TYPE_CHECKING:
-    from tierwise.shadowing.answered import Answered
 
 AnswerName = Literal["served", "reference"]
 """Whose answer a label is about: the one that the user got, or the reference tier's to the same prompt."""
@@ -95,8 +92,3 @@ class Unsettled(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     loss: float | None = None
     """Known, but it is not its turn; None while it waits for labels."""
     labels: Labels = Labels()
-
-    @classmethod
-    def of(cls, one: Answered, *, at: float, shadow: str, loss: float | None, labels: Labels) -> Unsettled:
-        """An answered action, with whose it is."""
-        return cls(action=one.action, at=at, shadow=shadow, key=one.key, team=one.team, loss=loss, labels=labels)
