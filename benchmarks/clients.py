@@ -6,9 +6,10 @@
 Installs the clients of `CLIENTS` under FOLDER, those in Python into virtual environments and the others with npm, each
 once. `--table` writes their rows into a table of the documentation, and leaves those of other clients as they are. The
 server refuses log-probabilities with tools in a stream, as llama.cpp does, and calls one tool. A cell is met if the
-client ran the tool (coding agents: wrote the file) and ended with its result. Exits with 1 if a cell is not met, or if
-an action has no answer. With `--checkpoint` the tiers run on llama.cpp with that file. The model may then be the reason
-that a cell is not met, so only actions without an answer count.
+client ran the tool (coding agents: wrote the file) and ended with its result; LlamaIndex and LiteLLM also have to
+answer without a tool, and to raise their own error for a model that is not there. Exits with 1 if a cell is not met, or
+if an action has no answer. With `--checkpoint` the tiers run on llama.cpp with that file. The model may then be the
+reason that a cell is not met, so only actions without an answer count.
 """
 
 from __future__ import annotations
@@ -32,7 +33,11 @@ if TYPE_CHECKING:
 
 PROGRAMS = HERE / "client_programs"
 MODELS = ("fast", "standard", "max", "auto")
+DEPLOYMENT = "gpt-4o"
+"""A name that clients know which take OpenAI's models only."""
 TASK = "Write the text `17 degrees` into the file hello.txt in this folder. Do nothing else."
+ALL_WELL = "all as it should be"
+"""What a program says that does several things in one process, because it takes seconds to start."""
 SECONDS = 180
 BEGIN, END = "<!-- clients -->", "<!-- end of clients -->"
 """What stands around the table of clients."""
@@ -52,12 +57,12 @@ def config(deployment: dict[str, Any], checkpoint: Path | None = None) -> dict[s
     """The tiers of examples/quickstart.yaml on one deployment."""
     return {
         "checkpoints": {} if checkpoint is None else {"model": {"source": f"file:{checkpoint}"}},
-        "deployments": {"up": deployment},
+        "deployments": {DEPLOYMENT: deployment},
         "tiers": {
-            "fast": {"deployment": "up", "policy": "single", "sampling": {"temperature": 0}},
-            "standard": {"deployment": "up", "policy": {"majority": {"n": 3}}, "sampling": {"temperature": 0.6}},
+            "fast": {"deployment": DEPLOYMENT, "policy": "single", "sampling": {"temperature": 0}},
+            "standard": {"deployment": DEPLOYMENT, "policy": {"majority": {"n": 3}}, "sampling": {"temperature": 0.6}},
             "max": {
-                "deployment": "up",
+                "deployment": DEPLOYMENT,
                 "policy": {"best_of_n": {"n": 6}},
                 "sampling": {"temperature": 0.6},
                 "budget": {"passes": 6, "seconds": 60},
@@ -89,6 +94,9 @@ def in_node(label: str, api: str, folder: str, *packages: str) -> Client:
 
 
 CHAT, RESPONSES, MESSAGES = "/v1/chat/completions", "/v1/responses", "/v1/messages"
+LLAMA_INDEX = ("llama-index-llms-openai", "llama-index-llms-openai-like")
+LITELLM = ("litellm==1.110.2", "fastapi", "orjson", "soundfile")
+"""Its SDK, which imports the others where it streams Anthropic's messages. Pinned: release 1.107.0 was compromised."""
 CLIENTS = {
     "openai": in_python("openai-python, `chat.completions`", CHAT, "openai", "openai"),
     "openai_responses": in_python("openai-python, `responses`", RESPONSES, "openai", "openai"),
@@ -99,6 +107,14 @@ CLIENTS = {
     "langchain_responses": in_python("LangChain, `use_responses_api`", RESPONSES, "langchain", "langchain-openai"),
     "anthropic": in_python("anthropic-python", MESSAGES, "anthropic", "anthropic"),
     "anthropic_node": in_node("anthropic-node", MESSAGES, "anthropic-node", "@anthropic-ai/sdk"),
+    "llama_index": in_python("LlamaIndex, `OpenAI`", CHAT, "llamaindex", *LLAMA_INDEX),
+    "llama_index_responses": in_python("LlamaIndex, `OpenAIResponses`", RESPONSES, "llamaindex", *LLAMA_INDEX),
+    "llama_index_like": in_python("LlamaIndex, `OpenAILike`", CHAT, "llamaindex", *LLAMA_INDEX),
+    "litellm": in_python("LiteLLM, `openai/…`", CHAT, "litellm", *LITELLM),
+    "litellm_responses": in_python("LiteLLM, `responses`", RESPONSES, "litellm", *LITELLM),
+    "litellm_bridge": in_python("LiteLLM, `openai/responses/…`", RESPONSES, "litellm", *LITELLM),
+    "litellm_anthropic": in_python("LiteLLM, `anthropic/…`", MESSAGES, "litellm", *LITELLM),
+    "litellm_messages": in_python("LiteLLM, `anthropic.messages` for `openai/…`", RESPONSES, "litellm", *LITELLM),
     "inspect": in_python("Inspect", CHAT, "inspect", "inspect-ai", "openai"),
     "aider": in_python("aider", CHAT, "aider", "aider-chat"),
     "opencode": in_node("opencode", CHAT, "opencode", "opencode-ai"),
@@ -155,6 +171,38 @@ class Clients:
     def langchain_responses(self, model: str) -> str:
         return self._both(self._python("langchain_responses"), "use_langchain.py", model, "responses")
 
+    def llama_index(self, model: str) -> str:
+        return self._llama_index("OpenAI", model)
+
+    def llama_index_responses(self, model: str) -> str:
+        return self._llama_index("OpenAIResponses", model)
+
+    def llama_index_like(self, model: str) -> str:
+        return self._llama_index("OpenAILike", model)
+
+    def litellm(self, model: str) -> str:
+        return self._litellm("chat", model)
+
+    def litellm_responses(self, model: str) -> str:
+        return self._litellm("responses", model)
+
+    def litellm_bridge(self, model: str) -> str:
+        return self._litellm("bridge", model)
+
+    def litellm_anthropic(self, model: str) -> str:
+        return self._litellm("anthropic", model)
+
+    def litellm_messages(self, model: str) -> str:
+        return self._litellm("messages", model)
+
+    def _llama_index(self, kind: str, model: str) -> str:
+        return self._says(
+            ALL_WELL, self._python("llama_index"), PROGRAMS / "use_llama_index.py", self._url, model, kind
+        )
+
+    def _litellm(self, route: str, model: str) -> str:
+        return self._says(ALL_WELL, self._python("litellm"), PROGRAMS / "use_litellm.py", self._url, model, route)
+
     def inspect(self, model: str) -> str:
         python = self._python("inspect")
         with tempfile.TemporaryDirectory() as logs:
@@ -187,7 +235,7 @@ class Clients:
     def version(self, name: str) -> str:
         """The version of an installed client."""
         client = CLIENTS[name]
-        package = client.packages[0]
+        package = client.packages[0].partition("==")[0]
         if client.is_node:
             return str(json.loads((self._node(name) / package / "package.json").read_text(encoding="utf-8"))["version"])
         program = "import importlib.metadata, sys; print(importlib.metadata.version(sys.argv[1]))"
@@ -304,7 +352,10 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the results to this file")
     parser.add_argument("--table", type=Path, help="a page whose table of clients gets their rows")
     options = parser.parse_args()
-    names = [name for name in options.only.split(",") if not CLIENTS[name].is_node or shutil.which("npm")]
+    chosen = options.only.split(",")
+    if unknown := set(chosen) - set(CLIENTS):
+        parser.error(f"there is no client {', '.join(sorted(unknown))}; the clients are: {', '.join(CLIENTS)}")
+    names = [name for name in chosen if not CLIENTS[name].is_node or shutil.which("npm")]
     results: list[Result] = []
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)

@@ -3,6 +3,7 @@
     python benchmarks/overhead.py                         a fast fake backend, beside a bare aiohttp proxy
     python benchmarks/overhead.py --proxies all --page    every proxy of `proxies.py`, written into docs/serving.md
     python benchmarks/overhead.py --before ../old         also the Tierwise of another checkout
+    python benchmarks/overhead.py --guard                 fails if a request takes more than overhead_bounds.py allows
     python benchmarks/overhead.py --model                 also a small real model on llama.cpp, with 8 streams
 
 Everything is measured in one run, in alternating blocks, so that noise affects all of them equally. CPU is user and
@@ -34,6 +35,7 @@ import httptools
 import uvloop
 
 from many_streams import Streams, watch
+from overhead_bounds import exceeded
 from pages import write_between
 from peers.environments import version
 from processes import HERE, backend, children, cpu_seconds, running, tierwise
@@ -422,10 +424,13 @@ def main() -> None:
         "--whole", action="store_true", help="also Tierwise when it asks its engine for whole answers only"
     )
     parser.add_argument("--only-crowds", action="store_true", help="measure only the many streams")
+    parser.add_argument("--guard", action="store_true", help="compare with the floor, and fail beyond the bounds")
     parser.add_argument("--page", action="store_true", help=f"write the table into {PAGE.name}")
     wanted = parser.parse_args()
     if "all" in wanted.proxies:
         wanted.proxies = [*OTHERS, *OWN]
+    if wanted.guard:
+        wanted.proxies, wanted.crowd_blocks = ["floor"], 0
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -443,6 +448,8 @@ def main() -> None:
             )
     if wanted.json:
         wanted.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
+    if wanted.guard and (beyond := exceeded(results["fake"])):
+        raise SystemExit("\n".join(beyond))
 
 
 if __name__ == "__main__":

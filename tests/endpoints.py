@@ -41,7 +41,7 @@ class Notebook:
 
     records: list[Record] = field(default_factory=list)
 
-    def write(self, record: Record) -> None:
+    def write(self, record: Record, prices: PriceBook | None = None) -> None:
         self.records.append(record)
 
     def health(self) -> LedgerHealth:

@@ -141,7 +141,7 @@ def test_a_request_that_cannot_be_answered_is_not_begun():
 
 def test_a_ledger_that_breaks_its_promise_costs_an_alarm_and_no_answer(caplog):
     front = Front("hi")
-    front.notebook.write = lambda record: 1 / 0  # type: ignore[method-assign]
+    front.notebook.write = lambda record, prices: 1 / 0  # type: ignore[method-assign]
 
     async def main() -> None:
         context = front.receive()

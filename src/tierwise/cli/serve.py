@@ -23,6 +23,22 @@ NoAuth = Annotated[
     bool,
     typer.Option("--no-auth", help="Let everybody in who reaches --host: something in front of it checks who."),
 ]
+TlsCertificate = Annotated[
+    Path | None,
+    typer.Option("--tls-cert", metavar="FILE", help="Serve with TLS: the certificate and its chain, in PEM format."),
+]
+TlsKey = Annotated[
+    Path | None,
+    typer.Option("--tls-key", metavar="FILE", help="The private key of --tls-cert, in PEM format, not encrypted."),
+]
+TlsClientCa = Annotated[
+    Path | None,
+    typer.Option(
+        "--tls-client-ca",
+        metavar="FILE",
+        help="Let in only clients with a certificate of one of these authorities, in PEM format.",
+    ),
+]
 CorsOrigins = Annotated[
     list[str] | None,
     typer.Option(
@@ -80,6 +96,9 @@ def serve(
     grpc_port: GrpcPort = None,
     api_key_env: KeyVariable = "",
     no_auth: NoAuth = False,
+    tls_cert: TlsCertificate = None,
+    tls_key: TlsKey = None,
+    tls_client_ca: TlsClientCa = None,
     cors_origin: CorsOrigins = None,
     allowed_host: AllowedHosts = None,
     first_bytes: FirstBytes = 10.0,
@@ -100,6 +119,7 @@ def serve(
     from tierwise.gateway.access import access_of
     from tierwise.gateway.server import serve_forever
     from tierwise.gateway.settings import ServerSettings
+    from tierwise.gateway.tls import tls_of
 
     access = access_of(
         listens=[host],
@@ -108,6 +128,7 @@ def serve(
         origins=cors_origin or (),
         hosts=allowed_host or (),
     )
+    tls = tls_of(tls_cert, tls_key, tls_client_ca)
     plan = planning.load(file)
     bring(plan, missing(plan))
     settings = ServerSettings(
@@ -115,6 +136,7 @@ def serve(
         port=port,
         grpc_port=grpc_port,
         access=access,
+        tls=tls,
         first_bytes=first_bytes,
         uncertified=uncertified,
         shadow=not no_shadow,

@@ -205,6 +205,8 @@ class Deployment:
     refused: RefusedFields = field(default_factory=RefusedFields)
     """Request fields that it has rejected since the start."""
     occupancy: Occupancy = field(default_factory=Occupancy)
+    changes: list[str] = field(default_factory=list)
+    """What the engine said of itself since it was started that makes it another, as `TellsChanges`."""
 
     def current_capabilities(self) -> Capabilities:
         """What it can do with a request, including what the running engine reported."""

@@ -129,6 +129,25 @@ class Access:
             return False
         return found is not None and found.key.is_admin
 
+    def administrator(self, headers: RawHeaders) -> str:
+        """Who changes keys with a request, for the audit log.
+
+        Raises:
+            Forbidden: it is no administrator, or nobody is, because the endpoint has no keys yet.
+            Unauthorized, KeysUnavailable: as `caller`.
+        """
+        if not self.needs_key:
+            raise Forbidden(
+                "this endpoint has no keys, so whoever reaches it would administer it; create the first with "
+                "`tierwise keys create --admin`, or serve with --api-key-env"
+            )
+        found = self.caller(_authorization(headers))
+        if found is None:
+            return "endpoint's key"
+        if not found.key.is_admin:
+            raise Forbidden(f"the key {found.key.id} is no administrator's; ask one, or see /key/info and /v1/usage")
+        return f"key {found.key.id}"
+
     def has_key(self, authorization: bytes) -> bool:
         """Whether the value of an `Authorization` header has the key."""
         scheme, _, key = authorization.strip().partition(b" ")

@@ -14,6 +14,7 @@ from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from tierwise.gateway.access import Access
+from tierwise.gateway.administration import Administration
 from tierwise.gateway.apis import APIS, apis_of
 from tierwise.gateway.apis.messages.counting import COUNT, TokenCounting
 from tierwise.gateway.apis.responses import RESPONSES, ResponseStore, StoredPage
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 
 _PATHS = ", ".join([*(api.path for api in APIS), COUNT, RESPONSES, FEEDBACK])
-_PLACES = f"{_PATHS}, /v1/models, /v1/usage, /v1/deployments, /health, /ready, /metrics"
+_PLACES = f"{_PATHS}, /v1/models, /v1/usage, /v1/deployments, /key/…, /team/…, /audit, /health, /ready, /metrics"
 
 _USUAL = Refusals(APIS[0])
 """Of paths that belong to no API: OpenAI's format."""
@@ -49,12 +50,14 @@ class Endpoint(Starlette):
     """What answers a POST, by path."""
     access: Access
     metrics: Metrics
+    store: ResponseStore
 
     def answering(self, path: str) -> Answering | None:
         """What answers a POST to a path; None if it is not that of an API."""
-        return self._answer if path in self.answers else None
+        return self.answer if path in self.answers else None
 
-    async def _answer(self, exchange: Exchange) -> None:
+    async def answer(self, exchange: Exchange) -> None:
+        """Answer a POST to the path of an API."""
         answers, headers = self.answers[exchange.path], exchange.headers
         exchange.more_headers = self.access.cors(headers)
         try:
@@ -103,6 +106,7 @@ def application(
     *,
     access: Access | None = None,
     first_bytes: float = FIRST_BYTES_SECONDS,
+    before: Endpoint | None = None,
 ) -> Endpoint:
     """The application: chat completions, models, health, readiness and metrics. `app.state.draining` makes it
     unready.
@@ -112,6 +116,7 @@ def application(
         metrics: counts what is answered.
         access: who may use it; without a key, and on loopback, if not given.
         first_bytes: seconds for which a stream's headers wait for its first content.
+        before: the application that this one replaces; they share stored responses, and whether they drain.
     """
     if metrics is None:
         metrics = Metrics({})
@@ -122,7 +127,8 @@ def application(
     lifecycle = RequestLifecycle(service, metrics)
     pages = Pages(service, metrics, access)
     feedback = FeedbackPage(service, metrics)
-    store = ResponseStore(service.stored)
+    administration = Administration(service, metrics, access)
+    store = ResponseStore(service.stored) if before is None else before.store
     stored = StoredPage(store, metrics)
     apis = apis_of(store)
 
@@ -132,6 +138,7 @@ def application(
             _route(stored.path, access, stored, stored.methods),
             _route(FEEDBACK, access, feedback, ("GET", "POST")),
             *(_route(path, access, page, ("GET",)) for path, page in pages.by_path().items()),
+            *(_route(path, access, page, (method,)) for path, (method, page) in administration.by_path().items()),
         ],
         exception_handlers={HTTPException: _not_here, Exception: _broke},
     )
@@ -139,7 +146,9 @@ def application(
         **{api.path: ApiEndpoint(api, lifecycle, service, metrics, first_bytes=first_bytes) for api in apis},
         COUNT: TokenCounting(service, metrics),
     }
-    app.access, app.metrics = access, metrics
+    app.access, app.metrics, app.store = access, metrics, store
+    if before is not None:
+        app.state = before.state
     return app
 
 

@@ -15,6 +15,7 @@ from tierwise.gateway.addressing import addressed, require_single
 from tierwise.gateway.failures import status_of
 from tierwise.gateway.headers import CERTIFICATE, DECISION
 from tierwise.keys.caller import CALLER
+from tierwise.keys.estimates import Estimates
 from tierwise.ledger.prices import PriceBook
 from tierwise.ledger.records import Decision, Ending, Record, Trace
 from tierwise.router.certified import CertifiedRoute
@@ -52,6 +53,7 @@ class RequestLifecycle:
     def __init__(self, service: Service, metrics: Metrics) -> None:
         self._service = service
         self._metrics = metrics
+        self._estimates = Estimates(service.prices)
         if (shadows := service.shadows) is not None:
             shadows.record, shadows.count = self._store, metrics.shadowed
 
@@ -140,9 +142,9 @@ class RequestLifecycle:
         """Reserve what the action needs of every limit of its caller."""
         desk = self._service.desk
         assert desk is not None  # noqa: S101 - there is no caller without stored keys
-        need = admission.need_of(context.parsed, self._service.router, desk.limiter.estimates)
+        need = admission.need_of(context.parsed, self._service.router, self._estimates)
         try:
-            context.grant = grant = await desk.limiter.admit(caller, need)
+            context.grant = grant = await desk.limiter.admit(caller, need, self._estimates)
         except TierwiseError as error:
             self._metrics.refused(status_of(error).http)
             raise
@@ -200,7 +202,7 @@ class RequestLifecycle:
         """Record an action in the ledger, then count it in the metrics. Neither can cost the answer."""
         try:
             if self._service.ledger is not None:
-                self._service.ledger.write(record)
+                self._service.ledger.write(record, self._service.prices)
         except Exception as error:  # noqa: BLE001 - `write` must never raise, but answers must not depend on it
             self._metrics.alarm()
             _LOG.error("LEDGER: action %s is not recorded: %r", record.trace.action, error)

@@ -167,7 +167,7 @@ async def read_aside(body: bytes | bytearray) -> ParsedRequest:
         SpecError: as `read`, or it takes too long.
     """
     is_large = len(body) > SMALL_BYTES
-    value, request = await turns.made(lambda: _request(body), is_large=is_large)
+    value, request = await turns.made(lambda: _request(body), is_large=True) if is_large else _request(body)
     return await _finished(value, request, is_large=is_large)
 
 

@@ -48,24 +48,36 @@ class Cost:
         return Cost(tokens=self.tokens + other.tokens, time=self.time + other.time)
 
 
+_FREE = Price()
+
+
 class PriceBook:
     """Prices by deployment. A deployment without a price costs nothing; `check` warns of it."""
 
     def __init__(self, prices: Mapping[str, Price]) -> None:
         self._prices = prices
+        self._last: tuple[Pass | None, Cost] = (None, Cost())
+        """The pass that was asked for last: usage, headers, metrics and ledger ask for it in turn."""
 
     def cost(self, done: Pass) -> Cost:
         """The cost of one pass, whatever its outcome. It is finite whatever was counted."""
-        return self._finite(done.deployment, done.usage, done.busy_seconds)
+        last, cost = self._last
+        if last is not done:
+            cost = self._finite(done.deployment, done.usage, done.busy_seconds)
+            self._last = (done, cost)
+        return cost
 
     def _finite(self, deployment: str, usage: Usage, seconds: float) -> Cost:
-        prompt, cached, completion = map(_bounded, (usage.prompt, usage.cached, usage.completion))
-        seconds = min(max(seconds, 0.0), _MOST_SECONDS) if isfinite(seconds) else 0.0
-        return self.price(deployment, Usage(prompt=prompt, cached=cached, completion=completion), seconds)
+        prompt, cached, completion = usage.prompt, usage.cached, usage.completion
+        if not (0 <= prompt <= MOST_TOKENS and 0 <= cached <= MOST_TOKENS and 0 <= completion <= MOST_TOKENS):
+            usage = Usage(prompt=_bounded(prompt), cached=_bounded(cached), completion=_bounded(completion))
+        if not 0.0 <= seconds <= _MOST_SECONDS:
+            seconds = min(max(seconds, 0.0), _MOST_SECONDS) if isfinite(seconds) else 0.0
+        return self.price(deployment, usage, seconds)
 
     def price(self, deployment: str, usage: Usage, busy_seconds: float) -> Cost:
         """The cost of tokens and time on a deployment, for one pass or many; linear in both."""
-        price = self._prices.get(deployment, Price())
+        price = self._prices.get(deployment, _FREE)
         cached_price = price.prompt if price.cached is None else price.cached
         fresh = usage.prompt - usage.cached
         tokens = fresh * price.prompt + usage.cached * cached_price + usage.completion * price.completion
@@ -84,17 +96,17 @@ class PriceBook:
 
     def worst(self, deployment: str, prompt: int, completion: int) -> float:
         """Dollars of so many tokens at most, however many of the prompt are cached."""
-        price = self._prices.get(deployment, Price())
+        price = self._prices.get(deployment, _FREE)
         asked = max(price.prompt, price.cached or 0.0)
         return (prompt * asked + completion * price.completion) / 1e6
 
     def per_token(self, deployment: str) -> float:
         """Dollars per completion token."""
-        return self._prices.get(deployment, Price()).completion / 1e6
+        return self._prices.get(deployment, _FREE).completion / 1e6
 
     def per_second(self, deployment: str) -> float:
         """Dollars per second of a deployment."""
-        return self._prices.get(deployment, Price()).dollars_per_hour / 3600
+        return self._prices.get(deployment, _FREE).dollars_per_hour / 3600
 
     def total(self, passes: Iterable[Pass]) -> Cost:
         costs = [self.cost(done) for done in passes]

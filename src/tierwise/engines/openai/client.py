@@ -18,6 +18,7 @@ from tierwise.engines.openai.failure import Failure, read_failure
 from tierwise.engines.openai.masking import masked
 from tierwise.engines.openai.receive import Response, beginning, drain, reading, silence_limit
 from tierwise.engines.openai.request import RequestEncoder
+from tierwise.engines.openai.vectors import other_size
 from tierwise.engines.openai.wire import read_event, read_vectors, read_whole
 from tierwise.spec import turns
 from tierwise.spec.errors import Broken, EngineError, Garbled, Misconfigured, Refused, TimedOut
@@ -282,6 +283,9 @@ class ChatClient:
             raise self._garbled(str(error)) from error
         if not has_echo(call, chunk):
             raise Refused(f"echo: deployment {self._name!r} did not repeat the prompt", engine=self._name)
+        if (size := other_size(call, chunk)) is not None:
+            why = f"dimensions: the vectors of deployment {self._name!r} have {size}; ask for that, or leave it out"
+            raise Refused(why, engine=self._name)
         return chunk
 
     def _read(

@@ -49,6 +49,12 @@ class ResponseStore:
         self.size = 0
         """Bytes of all objects and segments."""
 
+    def limit(self, limits: StoredResponses) -> None:
+        """Keep no more than this from now on. What is kept already keeps its time."""
+        self._limits = limits
+        while self._all and (len(self._all) > limits.count or self.size > limits.mebibytes * MIB):
+            self._drop(next(iter(self._all)))
+
     @property
     def is_on(self) -> bool:
         return self._limits.count > 0
