@@ -27,10 +27,12 @@ from tierwise.gateway.metrics import Metrics
 from tierwise.gateway.pages import Pages
 from tierwise.gateway.refusing import Refusals
 from tierwise.gateway.reply import FIRST_BYTES_SECONDS
+from tierwise.gateway.siblings import Alone
 from tierwise.keys.caller import CALLER
 from tierwise.spec.errors import AccessError, KeysUnavailable
 
 if TYPE_CHECKING:
+    from tierwise.gateway.siblings import Siblings
     from tierwise.service import Service
 
 
@@ -106,6 +108,7 @@ def application(
     *,
     access: Access | None = None,
     first_bytes: float = FIRST_BYTES_SECONDS,
+    siblings: Siblings | None = None,
     before: Endpoint | None = None,
 ) -> Endpoint:
     """The application: chat completions, models, health, readiness and metrics. `app.state.draining` makes it
@@ -116,6 +119,7 @@ def application(
         metrics: counts what is answered.
         access: who may use it; without a key, and on loopback, if not given.
         first_bytes: seconds for which a stream's headers wait for its first content.
+        siblings: the other processes that serve the same endpoint; none if not given.
         before: the application that this one replaces; they share stored responses, and whether they drain.
     """
     if metrics is None:
@@ -124,11 +128,13 @@ def application(
     access = access or Access()
     if service.desk is not None:
         access = replace(access, ring=service.desk.ring)
+    siblings = siblings or Alone()
     lifecycle = RequestLifecycle(service, metrics)
-    pages = Pages(service, metrics, access)
+    pages = Pages(service, metrics, access, siblings)
     feedback = FeedbackPage(service, metrics)
     administration = Administration(service, metrics, access)
-    store = ResponseStore(service.stored) if before is None else before.store
+    store = ResponseStore(service.stored, siblings=siblings) if before is None else before.store
+    siblings.join(service, metrics, store)
     stored = StoredPage(store, metrics)
     apis = apis_of(store)
 

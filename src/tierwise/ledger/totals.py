@@ -16,6 +16,7 @@ from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, Table, case, func, literal, select, true
+from sqlalchemy.sql.visitors import iterate
 
 from tierwise.ledger.adding import compiled, execute
 from tierwise.ledger.by import By
@@ -207,7 +208,10 @@ def of_rows(
     """The same, computed from the rows of some actions; `key` is one of `keys()`, or `EVERYTHING`."""
     groups = [] if key is EVERYTHING else [key]
     joined = actions.outerjoin(passes, passes.c.action == actions.c.id)
-    counted = select(key, func.count(actions.c.id.distinct())).select_from(joined).where(where)
+    if _is_of_passes(key):
+        counted = select(key, func.count(actions.c.id.distinct())).select_from(joined).where(where)
+    else:  # no action has several keys, and passes need not be read
+        counted = select(key, func.count()).select_from(actions).where(where)
     for name, number in connection.execute(counted.group_by(*groups)):
         yield None, Total(key=name, actions=number)
     estimated = func.count(case((passes.c.exact.is_(False), 1)))
@@ -216,6 +220,10 @@ def of_rows(
     summed = summed.where(passes.c.deployment.is_not(None)).group_by(passes.c.deployment, *groups)
     for deployment, name, *values in connection.execute(summed):
         yield deployment, _total(name, values)
+
+
+def _is_of_passes(key: ColumnElement[str]) -> bool:
+    return any(getattr(part, "table", None) is passes for part in iterate(key))
 
 
 def began(since: float | None) -> ColumnElement[bool]:

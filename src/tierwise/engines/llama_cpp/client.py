@@ -22,6 +22,7 @@ from tierwise.engines.llama_cpp.saved_prompts import SavedPrompt, SavedPrompts, 
 from tierwise.engines.llama_cpp.slots import Slot, Slots
 from tierwise.engines.openai.client import ChatClient
 from tierwise.engines.openai.wire import LLAMA_CPP_COUNTS
+from tierwise.engines.part import Part
 from tierwise.spec.call import Call
 from tierwise.spec.errors import Broken, EngineError, Refused
 
@@ -67,12 +68,13 @@ class _Process:
         slots: its slots.
         folder: where it saves slots; None if it cannot.
         most_bytes: size of the saved files.
+        prefix: what their names begin with: other processes of Tierwise may save in the same folder.
     """
 
-    def __init__(self, base_url: str, slots: Slots, folder: Path | None, most_bytes: int) -> None:
+    def __init__(self, base_url: str, slots: Slots, folder: Path | None, most_bytes: int, prefix: str = "") -> None:
         self.base_url = base_url
         self.slots = slots
-        self.saved = None if folder is None else SavedPrompts(folder, most_bytes)
+        self.saved = None if folder is None else SavedPrompts(folder, most_bytes, prefix)
         self.misses = 0
         self.failed_saves = 0
         self.remarks: list[str] = []
@@ -111,6 +113,8 @@ class SlotClient(ChatClient):
     ) -> None:
         super().__init__(name, name, extras=LLAMA_CPP_COUNTS, translate=translate, thinking_off=thinking_off)
         self._slots, self._spare, self._most_bytes = slots, spare, most_bytes
+        self.part = Part()
+        """Which of the slots are leased here."""
         self._process = _Process("", Slots(slots, spare), None, 0)
         self._saves: set[asyncio.Task[None]] = set()
         self.serves: Callable[[str], bool] = lambda _: True
@@ -123,7 +127,10 @@ class SlotClient(ChatClient):
 
     def begin(self, base_url: str, folder: Path | None) -> None:
         """Expect a new process, which saves slots in `folder`."""
-        self._process = _Process(base_url, Slots(self._slots, self._spare), folder, self._most_bytes)
+        part = self.part
+        spare = max(0, part.of(self._slots) - part.of(self._slots - self._spare))
+        slots = Slots(part.of(self._slots), spare, first=part.number, step=part.count)
+        self._process = _Process(base_url, slots, folder, self._most_bytes // part.count, prefix=f"{part.number}-")
 
     @property
     def waiting(self) -> int:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from tierwise.engines.engine import Health
     from tierwise.engines.metrics import MetricNames
     from tierwise.engines.openai.client import ChatClient
+    from tierwise.engines.part import Part
+    from tierwise.engines.process.followed import FollowedProcess
     from tierwise.engines.process.supervisor import Timeouts
     from tierwise.spec.call import Chunk
     from tierwise.spec.json import Fields
@@ -109,6 +111,16 @@ class LaunchedEngine:
     def thinking_off(self) -> Fields | None:
         """As `engine.SwitchesThinking`."""
         return self._client.thinking_off
+
+    def follow(self, process: FollowedProcess, part: Part) -> None:  # noqa: ARG002 - for engines whose slots are leased
+        """Send passes to a process that another process of Tierwise supervises. To be called before `start`.
+
+        Args:
+            process: the process.
+            part: which part of its slots is for this process of Tierwise.
+        """
+        process.when_ready = self._learn_again
+        self.supervisor = process  # type: ignore[assignment] # it has all that is asked of a supervisor here
 
     async def start(self) -> None:
         await self.supervisor.start()
