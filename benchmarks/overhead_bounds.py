@@ -12,7 +12,7 @@ BOUNDS = {
     "cpu_us_stream_c1": 11.0,
     "cpu_us_stream_c32": 9.0,
 }
-"""By name of a figure: half as much again as was measured last, because the floor is so low that it varies by a third."""
+"""By name of a figure: half as much again as was measured last, because the floor is low and varies by a third."""
 
 
 def exceeded(table: dict[str, dict[str, float]]) -> list[str]:
