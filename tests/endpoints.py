@@ -41,7 +41,7 @@ class Notebook:
 
     records: list[Record] = field(default_factory=list)
 
-    def write(self, record: Record) -> None:
+    def write(self, record: Record, prices: PriceBook | None = None) -> None:
         self.records.append(record)
 
     def health(self) -> LedgerHealth:
@@ -232,6 +232,9 @@ class House:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         await self.app(scope, receive, send)
+
+    def answering(self, path: str) -> Any:
+        return self.app.answering(path)
 
     def _run(self) -> None:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

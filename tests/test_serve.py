@@ -73,7 +73,7 @@ def process_of(file: str | Path, folder: Path, *options: str) -> Iterator[Proces
         try:
             assert process.stdout is not None
             line = process.stdout.readline()
-            found = re.fullmatch(r"serving on http://(?:127\.0\.0\.1|\[::1\]):(\d+)\n", line)
+            found = re.fullmatch(r"serving on https?://(?:127\.0\.0\.1|\[::1\]):(\d+)\n", line)
             assert found, (line, (folder / "log").read_text())
             none: Any = None
             yield Process(none, none, int(found[1]), none, none, process, folder)

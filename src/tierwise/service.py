@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,12 +17,14 @@ from tierwise.catalog import cache_folder, local_path
 from tierwise.catalog.weights import weights_of
 from tierwise.certificate import Certificate, certificates_of, mismatches, notices, refusals
 from tierwise.engines.engine import Deployment, Engine, TellsChanges
+from tierwise.engines.occupancy import Occupancy
 from tierwise.engines.settings import LaunchContext
 from tierwise.ledger.prices import PriceBook
 from tierwise.ledger.records import Trace
 from tierwise.router import Router
 from tierwise.router.certified import CertifiedRoute, CertifiedRoutes
 from tierwise.run import Tier
+from tierwise.run.sessions import SessionMemory
 from tierwise.shadowing import ShadowedRoute, Shadows
 from tierwise.shadowing.memory import KeptTexts, ShadowMemory
 from tierwise.spec.clock import now
@@ -88,19 +90,30 @@ class Service:
             Broken: an engine did not start; the message has its reason.
             ConfigErrors: a certificate does not hold, and its route is not to be answered by its safe tier.
         """
-        try:
-            async with asyncio.TaskGroup() as group:
-                for deployment in self.deployments.values():
-                    group.create_task(deployment.engine.start())
-        except* TierwiseError as failures:
-            raise failures.exceptions[0] from None
+        await start_all(deployment.engine for deployment in self.deployments.values())
+        self.certify()
+        self.listen()
+
+    def certify(self) -> None:
+        """Compare the certificates of routes with the engines, which run.
+
+        Raises:
+            ConfigErrors: as `start`.
+        """
         if self.certification is not None:
             for route, said in notices(self.certification.plan, self.certification.certificates).items():
                 _LOG.info("certificate of route %s: %s", route, said)
-            self._apply(self.certification.differences({one.name: one for one in self.deployed()}))
-            for deployment in self.deployments.values():
-                if isinstance(deployment.engine, TellsChanges):
-                    deployment.engine.when_changed = partial(self._changed, deployment)
+            found = self.certification.differences({one.name: one for one in self.deployed()})
+            for name, deployment in self.deployments.items():
+                for what in deployment.changes:
+                    self._add_change(name, what, found)
+            self._apply(found)
+
+    def listen(self) -> None:
+        """Hear from now on when an engine may have become another."""
+        for deployment in self.deployments.values():
+            if isinstance(deployment.engine, TellsChanges):
+                deployment.engine.when_changed = partial(self._changed, deployment)
 
     async def _changed(self, deployment: Deployment, what: str) -> None:
         """Compare the certificates again, because an engine was restarted or says that it is another."""
@@ -111,11 +124,20 @@ class Service:
         if not what:
             what = await asyncio.to_thread(_other_weights, plan, deployment)
         found = mismatches(plan, certification.certificates, {one.name: one for one in self.deployed()})
+        if what:
+            deployment.changes.append(what)
+            self._add_change(deployment.name, what, found)
         for route, reasons in found.items():
-            reached = {plan.runs_as.get(name, name) for name in plan.reached_deployments(route)}
-            more = [f"deployment {deployment.name!r} {what}"] if what and deployment.name in reached else []
-            for reason in (*reasons, *more):
+            for reason in reasons:
                 self.router.certified.void(route, reason)
+
+    def _add_change(self, deployment: str, what: str, found: dict[str, list[str]]) -> None:
+        """Add a reason to those of every route that may ask a deployment."""
+        assert self.certification is not None  # noqa: S101 - checked by the callers
+        plan = self.certification.plan
+        for route, reasons in found.items():
+            if deployment in {plan.runs_as.get(name, name) for name in plan.reached_deployments(route)}:
+                reasons.append(f"deployment {deployment!r} {what}")
 
     def _apply(self, differences: Mapping[str, Sequence[str]]) -> None:
         for route, reasons in differences.items():
@@ -130,6 +152,20 @@ class Service:
     def new_trace(self) -> Trace:
         """An empty trace that starts now."""
         return new_trace()
+
+
+async def start_all(engines: Iterable[Engine]) -> None:
+    """Start engines concurrently.
+
+    Raises:
+        Broken: one did not start; the message has its reason.
+    """
+    try:
+        async with asyncio.TaskGroup() as group:
+            for engine in engines:
+                group.create_task(engine.start())
+    except* TierwiseError as failures:
+        raise failures.exceptions[0] from None
 
 
 def new_trace() -> Trace:
@@ -174,6 +210,8 @@ async def launched(
     uncertified: bool = False,
     shadow: bool = False,
     desk: Desk | None = None,
+    engines: Callable[[Plan], Mapping[str, Engine]] | None = None,
+    occupancies: Mapping[str, Occupancy] | None = None,
 ) -> AsyncGenerator[Service, None]:
     """A service whose engines are not started yet (see `Service.start`); leaving the block stops them.
 
@@ -183,6 +221,8 @@ async def launched(
         uncertified: answer a route whose certificate does not hold by its safe tier, instead of refusing it.
         shadow: observe the routes whose settings say so.
         desk: keys and limits.
+        engines: makes the engine of every process by its name, not started; `build` if not given.
+        occupancies: of deployments whose engines other processes ask too.
 
     Raises:
         SpecError: a checkpoint, or something that an engine needs, is not on this machine; a certificate cannot be
@@ -190,14 +230,14 @@ async def launched(
     """
     certification = Certification(plan=plan, certificates=certificates_of(plan), uncertified=uncertified)
     certification.differences()
-    engines = build(plan)
-    service = assemble(plan, engines, ledger, certification, shadow=shadow, desk=desk)
+    made = (engines or build)(plan)
+    service = assemble(plan, made, ledger, certification, shadow=shadow, desk=desk, occupancies=occupancies)
     try:
         yield service
     finally:
         if service.shadows is not None:
             await service.shadows.stop()
-        stops = await asyncio.gather(*(engine.stop() for engine in engines.values()), return_exceptions=True)
+        stops = await asyncio.gather(*(engine.stop() for engine in made.values()), return_exceptions=True)
         for failure in filter(None, stops):
             raise failure
 
@@ -222,11 +262,17 @@ def build(plan: Plan) -> dict[str, Engine]:
     }
 
 
-def preflight(plan: Plan) -> list[SpecError]:
-    """What is right in the file and cannot work with the checkpoints and programs on this machine."""
+def preflight(plan: Plan, *, runs: Collection[str] = ()) -> list[SpecError]:
+    """What is right in the file and cannot work with the checkpoints and programs on this machine.
+
+    Args:
+        plan: of the file.
+        runs: names of processes that run already.
+    """
     return [
         SpecError(why, field=f"deployments.{name}.{setting}")
         for process in plan.processes
+        if process.name not in runs
         for name in process.deployments[:1]
         for setting, why in process.row.preflight(process.settings, launch_context(plan, process))
     ]
@@ -239,9 +285,17 @@ def launch_context(plan: Plan, process: PlannedProcess) -> LaunchContext:
     return LaunchContext(base=plan.path.parent, logs=log_folder(plan), model=model)
 
 
-def tiers_of(plan: Plan, deployments: Mapping[str, Deployment]) -> dict[str, Tier]:
-    """The tiers of a plan, routes included, on the deployments of its processes, by name."""
-    runs_as = plan.runs_as
+def tiers_of(
+    plan: Plan, deployments: Mapping[str, Deployment], sessions: Mapping[str, SessionMemory] | None = None
+) -> dict[str, Tier]:
+    """The tiers of a plan, routes included, on the deployments of its processes, by name.
+
+    Args:
+        plan: of the file.
+        deployments: by the names of its processes.
+        sessions: what tiers know of sessions already, by tier.
+    """
+    runs_as, known = plan.runs_as, sessions or {}
     return {
         name: Tier(
             name=name,
@@ -251,9 +305,20 @@ def tiers_of(plan: Plan, deployments: Mapping[str, Deployment]) -> dict[str, Tie
             sampling=tier.sampling.fields(),
             verifier=tier.policy.verifier,
             graders={one: deployments[runs_as[one]] for one in tier.policy.graders},
+            sessions=known.get(name) or SessionMemory(),
         )
         for name, tier in plan.tiers.items()
     }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """What a service takes over from the one before."""
+
+    deployments: Mapping[str, Deployment] = field(default_factory=dict)
+    """By the names of its processes."""
+    sessions: Mapping[str, SessionMemory] = field(default_factory=dict)
+    """By tier."""
 
 
 def assemble(
@@ -264,11 +329,18 @@ def assemble(
     *,
     shadow: bool = False,
     desk: Desk | None = None,
+    occupancies: Mapping[str, Occupancy] | None = None,
+    kept: Kept | None = None,
 ) -> Service:
-    """A service with tiers, routes included, for existing engines; the arguments are those of `launched`."""
+    """A service with tiers, routes included, for existing engines; the other arguments are those of `launched`.
+
+    `kept` is what it shares with the service before; the engines of these deployments need not be in `engines`.
+    """
     certificates = {} if certification is None else certification.certificates
+    kept = kept or Kept()
     deployments = {
-        process.name: Deployment(
+        process.name: kept.deployments.get(process.name)
+        or Deployment(
             name=process.name,
             engine=engines[process.name],
             kind=process.engine,
@@ -276,11 +348,12 @@ def assemble(
             slots=process.settings.slots,
             context=process.settings.context,
             capabilities=process.row.capabilities(process.settings),
+            occupancy=(occupancies or {}).get(process.name) or Occupancy(),
         )
         for process in plan.processes
     }
     router = Router(
-        tiers=tiers_of(plan, deployments),
+        tiers=tiers_of(plan, deployments, kept.sessions),
         certified=CertifiedRoutes(
             {name: CertifiedRoute(certificate=one.sha256, safe=one.safe) for name, one in certificates.items()}
         ),
@@ -291,22 +364,26 @@ def assemble(
         prices=PriceBook(plan.file.prices),
         ledger=ledger,
         certification=certification,
-        shadows=_shadows(plan, certificates, router, ledger) if shadow else None,
+        shadows=shadows_of(plan, certificates, router, ledger) if shadow else None,
         desk=desk,
         stored=plan.file.stored_responses,
     )
 
 
-def _shadows(
-    plan: Plan, certificates: Mapping[str, Certificate], router: Router, ledger: Ledger | None
-) -> Shadows | None:
-    """What observes the certified routes of a plan; None if no route is observed."""
-    routes = {
+def shadowed_routes(plan: Plan, certificates: Mapping[str, Certificate]) -> dict[str, ShadowedRoute]:
+    """The routes of a plan that are observed, by name."""
+    return {
         name: ShadowedRoute(certificate=certificate, settings=settings)
         for name, certificate in certificates.items()
         if (settings := plan.file.routes[name].shadow) is not None
     }
-    if not routes:
+
+
+def shadows_of(
+    plan: Plan, certificates: Mapping[str, Certificate], router: Router, ledger: Ledger | None
+) -> Shadows | None:
+    """What observes the certified routes of a plan; None if no route is observed."""
+    if not (routes := shadowed_routes(plan, certificates)):
         return None
     return Shadows(
         routes,

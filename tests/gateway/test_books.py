@@ -215,7 +215,7 @@ class Slow(Notebook):
 
     moments: list[float] = field(default_factory=list)
 
-    def write(self, record: Record) -> None:
+    def write(self, record: Record, prices: Any = None) -> None:
         time.sleep(0.1)
         super().write(record)
         self.moments.append(time.monotonic())
@@ -280,7 +280,7 @@ def test_a_locked_ledger_does_not_hold_answers_up(serve, tmp_path):
 class Refuses:
     """A ledger that is not what it should be."""
 
-    def write(self, record: Record) -> None:
+    def write(self, record: Record, prices: Any = None) -> None:
         raise OSError(28, "No space left on device")
 
 

@@ -461,7 +461,7 @@ def test_without_grpc_it_says_what_to_install(monkeypatch, tmp_path):
 
 def test_a_port_that_is_taken_is_said_so():
     async def main(line: Line) -> None:
-        other = GrpcServer(line.server._front._service, Metrics({}))
+        other = GrpcServer(line.server._front.now.answering.service, Metrics({}))
         port = await other.start("127.0.0.1", 0)
         with pytest.raises(errors.SpecError, match="choose another --grpc-port"):
             await line.server.start("127.0.0.1", port)

@@ -33,6 +33,7 @@ from tierwise.cli import (
     probe,
     pull,
     recipe,
+    reload,
     replay,
     serve,
     status,
@@ -63,6 +64,7 @@ app.command()(check.check)
 app.command()(probe.probe)
 app.command()(pull.pull)
 app.command()(serve.serve)
+app.command()(reload.reload)
 app.command()(status.status)
 app.command()(ask.ask)
 app.add_typer(workload.app, name="workload")

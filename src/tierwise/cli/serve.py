@@ -23,6 +23,22 @@ NoAuth = Annotated[
     bool,
     typer.Option("--no-auth", help="Let everybody in who reaches --host: something in front of it checks who."),
 ]
+TlsCertificate = Annotated[
+    Path | None,
+    typer.Option("--tls-cert", metavar="FILE", help="Serve with TLS: the certificate and its chain, in PEM format."),
+]
+TlsKey = Annotated[
+    Path | None,
+    typer.Option("--tls-key", metavar="FILE", help="The private key of --tls-cert, in PEM format, not encrypted."),
+]
+TlsClientCa = Annotated[
+    Path | None,
+    typer.Option(
+        "--tls-client-ca",
+        metavar="FILE",
+        help="Let in only clients with a certificate of one of these authorities, in PEM format.",
+    ),
+]
 CorsOrigins = Annotated[
     list[str] | None,
     typer.Option(
@@ -68,6 +84,16 @@ Uncertified = Annotated[
 KeepContent = Annotated[bool, typer.Option("--keep-content", help="Also store requests and answers in the ledger.")]
 
 
+Workers = Annotated[
+    int,
+    typer.Option(
+        metavar="N",
+        help="Number of processes that accept connections of the port, each on a core of its own; they share engines, "
+        "ledger and limits.",
+        min=1,
+        max=256,
+    ),
+]
 NoShadow = Annotated[
     bool, typer.Option("--no-shadow", help="Do not ask again for a share of the actions of certified routes.")
 ]
@@ -80,6 +106,9 @@ def serve(
     grpc_port: GrpcPort = None,
     api_key_env: KeyVariable = "",
     no_auth: NoAuth = False,
+    tls_cert: TlsCertificate = None,
+    tls_key: TlsKey = None,
+    tls_client_ca: TlsClientCa = None,
     cors_origin: CorsOrigins = None,
     allowed_host: AllowedHosts = None,
     first_bytes: FirstBytes = 10.0,
@@ -87,6 +116,7 @@ def serve(
     keep_content: KeepContent = False,
     uncertified: Uncertified = False,
     no_shadow: NoShadow = False,
+    workers: Workers = 1,
 ) -> None:
     """Launch the engines of a config file and serve its tiers and routes as models of one OpenAI endpoint.
 
@@ -100,6 +130,7 @@ def serve(
     from tierwise.gateway.access import access_of
     from tierwise.gateway.server import serve_forever
     from tierwise.gateway.settings import ServerSettings
+    from tierwise.gateway.tls import tls_of
 
     access = access_of(
         listens=[host],
@@ -108,6 +139,7 @@ def serve(
         origins=cors_origin or (),
         hosts=allowed_host or (),
     )
+    tls = tls_of(tls_cert, tls_key, tls_client_ca)
     plan = planning.load(file)
     bring(plan, missing(plan))
     settings = ServerSettings(
@@ -115,8 +147,14 @@ def serve(
         port=port,
         grpc_port=grpc_port,
         access=access,
+        tls=tls,
         first_bytes=first_bytes,
         uncertified=uncertified,
         shadow=not no_shadow,
     )
-    serve_forever(plan, settings, ledger=ledger, content=keep_content)
+    if workers == 1:
+        serve_forever(plan, settings, ledger=ledger, content=keep_content)
+        return
+    from tierwise.workers.supervisor import serve_workers
+
+    serve_workers(plan, settings, workers=workers, ledger=ledger, content=keep_content)

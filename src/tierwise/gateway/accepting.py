@@ -6,11 +6,16 @@ import asyncio
 import errno
 import logging
 import socket
+import ssl
 from collections.abc import Callable
 from contextlib import suppress
 
-MOST_PER_TURN = 128
-"""Connections that are accepted in one turn of the event loop; the others wait in the kernel's queue."""
+from tierwise.gateway.tls import HANDSHAKE_SECONDS
+
+MOST_PER_TURN = 32
+"""Connections that are accepted in one turn of the event loop; the others wait in the kernel's queue. Each brings a
+request, for which the events of open streams wait: with 128 of them, for a tenth of a second in every turn.
+"""
 PAUSE_SECONDS = 0.25
 """Time without accepting after the process, or the system, ran out of what a connection needs."""
 
@@ -26,12 +31,22 @@ class Acceptor:
     Args:
         listener: a listening socket. It is made non-blocking, and not closed.
         protocol: makes the protocol of a connection.
+        tls: of new connections; None for plain ones.
     """
 
-    def __init__(self, listener: socket.socket, protocol: Callable[[], asyncio.Protocol]) -> None:
+    def __init__(
+        self,
+        listener: socket.socket,
+        protocol: Callable[[], asyncio.Protocol],
+        *,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         listener.setblocking(False)
         self._listener = listener
         self._protocol = protocol
+        self.tls = tls
+        """May be replaced: connections that are open keep theirs."""
+        self._shaking_hands: set[socket.socket] = set()
         self._loop = asyncio.get_running_loop()
         self._pause: asyncio.TimerHandle | None = None
         self._opening: set[asyncio.Task[object]] = set()
@@ -42,11 +57,15 @@ class Acceptor:
         """Accept no more, and wait until every accepted connection has its protocol, which can then be told to end.
 
         Cancelling would lose connections: one that is cancelled on its way has a protocol that never hears of its end.
+        Of those in a handshake no request can be lost, so they are ended.
         """
         if self._pause is None:
             self._loop.remove_reader(self._listener)
         else:
             self._pause.cancel()
+        for accepted in self._shaking_hands:
+            with suppress(OSError):
+                accepted.shutdown(socket.SHUT_RDWR)
         await asyncio.gather(*self._opening, return_exceptions=True)
 
     def _accept(self) -> None:
@@ -68,11 +87,24 @@ class Acceptor:
         is_open = False
         try:
             with suppress(OSError):
-                await self._loop.connect_accepted_socket(self._protocol, accepted)
+                if self.tls is None:
+                    await self._loop.connect_accepted_socket(self._protocol, accepted)
+                else:
+                    await self._shake_hands(accepted, self.tls)
                 is_open = True
         finally:
             if not is_open:
                 accepted.close()
+
+    async def _shake_hands(self, accepted: socket.socket, tls: ssl.SSLContext) -> None:
+        """Open a connection with TLS. One that does not finish its handshake in time is closed, without a word."""
+        self._shaking_hands.add(accepted)
+        try:
+            await self._loop.connect_accepted_socket(
+                self._protocol, accepted, ssl=tls, ssl_handshake_timeout=HANDSHAKE_SECONDS
+            )
+        finally:
+            self._shaking_hands.discard(accepted)
 
     def _wait(self, error: OSError) -> None:
         """Leave newcomers in the kernel's queue for a while: the listener would be reported ready in every turn."""

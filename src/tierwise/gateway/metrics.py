@@ -45,8 +45,8 @@ class Metrics:
         def histogram(name: str, about: str, *labels: str) -> Callable[..., Histogram]:
             return cache(Histogram(name, about, labels, registry=registry, buckets=_SECONDS).labels)
 
-        def gauge(name: str, about: str, *labels: str) -> Callable[..., Gauge]:
-            return cache(Gauge(name, about, labels, registry=registry).labels)
+        def gauge(name: str, about: str) -> Gauge:
+            return Gauge(name, about, ("deployment",), registry=registry)
 
         # Children are cached: looking one up by its labels costs four times as much as counting.
         self._actions = counter("tierwise_actions", "User-visible requests.", "tier", "ending")
@@ -83,9 +83,9 @@ class Metrics:
             buckets=_DELAYS,
         ).observe
         """Takes the seconds by which the event loop was late."""
-        self._up = gauge("tierwise_deployment_up", "1 if the deployment is ready.", "deployment")
-        self._restarts = gauge("tierwise_deployment_restarts", "Restarts since the start.", "deployment")
-        self._resident = gauge("tierwise_deployment_resident_bytes", "Resident memory of its processes.", "deployment")
+        self._up = gauge("tierwise_deployment_up", "1 if the deployment is ready.")
+        self._restarts = gauge("tierwise_deployment_restarts", "Restarts since the start.")
+        self._resident = gauge("tierwise_deployment_resident_bytes", "Resident memory of its processes.")
         self._scraper = Scraper()
         registry.register(_EnginesOwn(self._scraper))
 
@@ -99,9 +99,13 @@ class Metrics:
         certified: CertifiedRoutes | None = None,
         shadows: Shadows | None = None,
     ) -> None:
-        """Export the state of these deployments and routes, and what shadowing says about them."""
+        """Export the state of these deployments and routes, and what shadowing says about them; no longer of others."""
         self._deployments = deployments
-        if shadows is not None:
+        for gauge in (self._up, self._restarts, self._resident):
+            gauge.clear()
+        if self._shadows is not None:
+            self._shadows.watch(shadows)
+        elif shadows is not None:
             self._shadows = ShadowMetrics(self.registry, shadows)
         self._certified = certified or self._certified
 
@@ -166,17 +170,21 @@ class Metrics:
 
     def text(self) -> bytes:
         """The metrics page, with the current state of every deployment."""
+        self.refresh()
+        return generate_latest(self.registry)
+
+    def refresh(self) -> None:
+        """Take over the current state of every deployment and route."""
         for name, deployment in self._deployments.items():
             health = deployment.engine.health()
-            self._up(name).set(health.state == "ready")
-            self._restarts(name).set(health.restarts)
+            self._up.labels(name).set(health.state == "ready")
+            self._restarts.labels(name).set(health.restarts)
             if health.resident_bytes is not None:
-                self._resident(name).set(health.resident_bytes)
+                self._resident.labels(name).set(health.resident_bytes)
         self._routes.refresh(self._certified)
         if self._shadows is not None:
             self._shadows.refresh()
         self._experts.refresh()
-        return generate_latest(self.registry)
 
 
 class _EnginesOwn(Collector):

@@ -47,7 +47,7 @@ class RouteMetrics:
             "1 if the certificate of the route holds; 0 if its safe tier answers instead.",
             ("route",),
             registry=registry,
-        ).labels
+        )
 
     def add(self, record: Record) -> None:
         """Count what routes decided in an action."""
@@ -62,6 +62,7 @@ class RouteMetrics:
 
     def refresh(self, routes: CertifiedRoutes) -> None:
         """Take over which certificates hold."""
+        self._certified.clear()
         for route in routes:
             state = routes.state(route)
-            self._certified(route).set(state is not None and state.holds)
+            self._certified.labels(route).set(state is not None and state.holds)

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import gc
 import logging
-import signal
 import socket
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
@@ -20,18 +19,22 @@ import uvloop
 from tierwise.gateway.accepting import Acceptor
 from tierwise.gateway.app import application
 from tierwise.gateway.bounded_http import PROTOCOL_LOG
+from tierwise.gateway.control import controlled
+from tierwise.gateway.generations import Front
 from tierwise.gateway.logs import log_to_stderr
 from tierwise.gateway.loop_delay import LoopDelay
 from tierwise.gateway.metrics import Metrics
 from tierwise.gateway.protocol import HttpProtocol
+from tierwise.gateway.reload import Live, Reloader, reloading
+from tierwise.gateway.siblings import Alone
 from tierwise.service import launched
 from tierwise.spec.errors import LedgerError, SpecError
 
 if TYPE_CHECKING:
-    from starlette.applications import Starlette
-
     from tierwise.gateway.grpc.server import GrpcServer
     from tierwise.gateway.settings import ServerSettings
+    from tierwise.gateway.siblings import Ending, Siblings
+    from tierwise.gateway.tls import Tls
     from tierwise.keys.desk import Desk
     from tierwise.ledger.store import Ledger
     from tierwise.plan import Plan
@@ -39,6 +42,10 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("tierwise")
 
+COLLECTIONS = (10_000, 20, 50)
+"""New objects between two garbage collections, and collections between those of the next generations. Nearly all that a
+request makes is freed without one: with Python's own (700, 10, 10) a tenth of the time goes to looking at what is used.
+"""
 _GOODBYE_SECONDS = 2.0
 """Time for the last events of requests that are stopped."""
 
@@ -55,7 +62,8 @@ def serve_forever(plan: Plan, settings: ServerSettings, *, ledger: str | Path, c
     if settings.grpc_port is not None:
         _need_grpc()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(plan, settings, _bound(settings.host, settings.port), ledger, content=content))
+        tls = None if settings.tls is None else settings.tls.load()
+        runner.run(serve(plan, settings, bound(settings.host, settings.port), ledger, tls, content=content))
 
 
 @contextmanager
@@ -98,20 +106,52 @@ def open_desk(ledger: Ledger, plan: Plan) -> Generator[Desk]:
         desk.close()
 
 
-async def _serve(
-    plan: Plan, settings: ServerSettings, listener: socket.socket, ledger: str | Path, *, content: bool
+async def serve(
+    plan: Plan,
+    settings: ServerSettings,
+    listener: socket.socket,
+    ledger: str | Path,
+    tls: Tls | None,
+    *,
+    content: bool,
+    siblings: Siblings | None = None,
 ) -> None:
+    """Serve until the process shall end. As `serve_forever`, in a running event loop.
+
+    Args:
+        plan: the config file.
+        settings: how it is served.
+        listener: a listening socket.
+        ledger: the ledger.
+        tls: the certificates; None without TLS.
+        content: whether the ledger stores requests and answers.
+        siblings: the other processes that serve the endpoint; none if not given.
+    """
+    siblings = siblings or Alone()
+    for warning in () if tls is None else tls.warnings():
+        _LOG.warning("TLS: %s", warning)
     with contextlib.closing(listener):
-        ending = _Ending()
+        ending = siblings.ending()
         metrics = Metrics({})
         with open_ledger(ledger, plan, metrics, content=content) as book, open_desk(book, plan) as desk:
-            how = {"uncertified": settings.uncertified, "shadow": settings.shadow}
-            async with launched(plan, ledger=book, desk=desk, **how) as service:
+            async with launched(
+                plan,
+                ledger=book,
+                uncertified=settings.uncertified,
+                shadow=settings.shadow,
+                desk=desk,
+                engines=siblings.engines,
+                occupancies=siblings.occupancies(),
+            ) as service:
                 metrics.watch(service.deployments, service.router.certified, service.shadows)
-                app = application(service, metrics, access=settings.access, first_bytes=settings.first_bytes)
-                async with _also_grpc(service, metrics, settings) as beside:
-                    with LoopDelay(metrics.loop_delay):
-                        await _listen(service, app, listener, ending, beside)
+                access, first = settings.access, settings.first_bytes
+                app = application(service, metrics, access=access, first_bytes=first, siblings=siblings)
+                server = HttpServer(front := Front(app), tls)
+                async with _also_grpc(service, metrics, settings, tls) as beside:
+                    reloader = Reloader(Live(plan, service), front, server, beside, settings, metrics)
+                    async with _reloadable(reloader, plan.path, siblings):
+                        with LoopDelay(metrics.loop_delay):
+                            await _listen(reloader, server, listener, siblings, ending, beside)
     _LOG.info("stopped")
 
 
@@ -124,7 +164,9 @@ def _need_grpc() -> None:
 
 
 @asynccontextmanager
-async def _also_grpc(service: Service, metrics: Metrics, settings: ServerSettings) -> AsyncGenerator[GrpcServer | None]:
+async def _also_grpc(
+    service: Service, metrics: Metrics, settings: ServerSettings, tls: Tls | None
+) -> AsyncGenerator[GrpcServer | None]:
     """Serve gRPC on the same service if a port is given."""
     host, port = settings.host, settings.grpc_port
     if port is None:
@@ -132,7 +174,7 @@ async def _also_grpc(service: Service, metrics: Metrics, settings: ServerSetting
         return
     from tierwise.gateway.grpc.server import GrpcServer  # noqa: PLC0415 - an extra
 
-    server = GrpcServer(service, metrics, access=settings.access)
+    server = GrpcServer(service, metrics, access=settings.access, tls=tls)
     bound = await server.start(host, port)
     _LOG.info("gRPC on %s:%d", host, bound)
     try:
@@ -141,29 +183,49 @@ async def _also_grpc(service: Service, metrics: Metrics, settings: ServerSetting
         await server.stop()
 
 
+@asynccontextmanager
+async def _reloadable(reloader: Reloader, config: Path, siblings: Siblings) -> AsyncGenerator[None]:
+    """Reload on SIGHUP and `tierwise reload`, if no other process serves the endpoint; at the end stop all engines."""
+    if siblings.count == 1:
+        async with reloading(reloader), controlled(config, reloader.reload):
+            yield
+        return
+    try:
+        yield
+    finally:
+        await reloader.close()
+
+
 async def _listen(
-    service: Service, app: Starlette, listener: socket.socket, ending: _Ending, beside: GrpcServer | None
+    reloader: Reloader,
+    server: HttpServer,
+    listener: socket.socket,
+    siblings: Siblings,
+    ending: Ending,
+    beside: GrpcServer | None,
 ) -> None:
     """Accept requests at once; they wait for engines that are still loading, and `/ready` lists those."""
+    gc.set_threshold(*COLLECTIONS)
     gc.collect()
     gc.freeze()  # a full collection would look at all that was imported, in 50 ms in which nothing else runs
-    server = HttpServer(app)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
-    starting = asyncio.create_task(service.start())
+    starting = asyncio.create_task(reloader.service.start())
     stopping = asyncio.create_task(ending.first.wait())
-    host, port = listener.getsockname()[:2]
-    print(f"serving on http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)  # noqa: T201 - the line that scripts wait for
+    siblings.listening("http" if server.tls is None else "https", *listener.getsockname()[:2])
+    preparing = asyncio.create_task(asyncio.to_thread(import_module, "tierwise.verifiers.readers"))
     try:
         await asyncio.wait((starting, stopping, serving), return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             starting.result()
-            _LOG.info("ready: %s", ", ".join(service.router.names))
+            reloader.has_started.set()
+            _LOG.info("ready: %s", ", ".join(reloader.service.router.names))
         await asyncio.wait((stopping, serving), return_when=asyncio.FIRST_COMPLETED)
         _LOG.info("draining: running requests are finished; a second signal stops at once")
     finally:
-        app.state.draining = True
-        if service.shadows is not None:
-            await service.shadows.stop()  # users' requests need the engines now
+        reloader.refuse()
+        reloader.front.drain()
+        if (shadows := reloader.service.shadows) is not None:
+            await shadows.stop()  # users' requests need the engines now
         starting.cancel()
         server.should_exit = True
         second = asyncio.create_task(ending.second.wait())
@@ -178,28 +240,15 @@ async def _listen(
         if unfinished:
             await asyncio.wait(unfinished, timeout=_GOODBYE_SECONDS)
         server.force_exit = True
-        await asyncio.gather(draining, starting, *unfinished, return_exceptions=True)
+        await asyncio.gather(draining, starting, preparing, *unfinished, return_exceptions=True)
         stopping.cancel()
         second.cancel()
-
-
-class _Ending:
-    """Counts termination signals."""
-
-    def __init__(self) -> None:
-        self.first, self.second = asyncio.Event(), asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._hear)
-
-    def _hear(self) -> None:
-        (self.second if self.first.is_set() else self.first).set()
 
 
 class HttpServer(uvicorn.Server):
     """uvicorn with our own accepting, and without its signal handling, because engines and ledger must stop too."""
 
-    def __init__(self, app: Starlette) -> None:
+    def __init__(self, app: Front, tls: Tls | None = None) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -213,6 +262,13 @@ class HttpServer(uvicorn.Server):
             )
         )
         self._acceptors: list[Acceptor] = []
+        self.tls = tls
+
+    def use(self, tls: Tls) -> None:
+        """Use these certificates for new connections; the endpoint was started with some."""
+        self.tls = tls
+        for acceptor in self._acceptors:
+            acceptor.tls = tls.context
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -222,7 +278,10 @@ class HttpServer(uvicorn.Server):
         """Accept connections of sockets that listen already."""
         await self.lifespan.startup()
         self.servers = []
-        self._acceptors = [Acceptor(listener, self._new_protocol) for listener in sockets or ()]
+        self._acceptors = [
+            Acceptor(listener, self._new_protocol, tls=None if self.tls is None else self.tls.context)
+            for listener in sockets or ()
+        ]
         self.started = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -234,13 +293,13 @@ class HttpServer(uvicorn.Server):
         return HttpProtocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def bound(host: str, port: int, *, shared: bool = False) -> socket.socket:
     """A listening socket, opened before any engine starts: a port in use is detected early, and early clients wait in
-    the kernel's queue.
+    the kernel's queue. If `shared`, other sockets may listen there too, and each gets a part of the connections.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT if shared else socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
         listener.listen(2048)

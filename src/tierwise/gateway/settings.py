@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from tierwise.gateway.access import Access
 from tierwise.gateway.reply import FIRST_BYTES_SECONDS
+
+if TYPE_CHECKING:
+    from tierwise.gateway.tls import TlsFiles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +24,8 @@ class ServerSettings:
     grpc_port: int | None = None
     """None if gRPC is not served."""
     access: Access = field(default_factory=Access)
+    tls: TlsFiles | None = None
+    """None to serve without TLS."""
     first_bytes: float = FIRST_BYTES_SECONDS
     """Maximum seconds for which a stream's headers wait for its first content while a pass is shown."""
     uncertified: bool = False

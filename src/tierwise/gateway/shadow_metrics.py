@@ -21,7 +21,7 @@ class ShadowMetrics:
     """
 
     def __init__(self, registry: CollectorRegistry, shadows: Shadows) -> None:
-        self._shadows = shadows
+        self._shadows: Shadows | None = shadows
         self._shadowed = Counter(
             "tierwise_shadows",
             "Actions of certified routes that were to be observed: agreed, differed, own (the reference tier had "
@@ -46,11 +46,19 @@ class ShadowMetrics:
             registry=registry,
         )
 
+    def watch(self, shadows: Shadows | None) -> None:
+        """Export what these say from now on; None if no route is observed any more."""
+        self._shadows = shadows
+
     def counted(self, route: str, outcome: str) -> None:
         self._shadowed.labels(route, outcome).inc()
 
     def refresh(self) -> None:
         """Bring the gauges up to date."""
+        self._evidence.clear()
+        self._labels.clear()
+        if self._shadows is None:
+            return
         for route, state in self._shadows.states.items():
             for detector in DETECTORS:
                 self._evidence.labels(route, detector).set(getattr(state, detector).evidence)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from tierwise.keys.accounts import Account, Accounts, Bound, nano
 from tierwise.keys.purse import Purse, give_back, in_words, refusal_of
+from tierwise.keys.records import Caller, Key, Team
 from tierwise.spec.errors import ModelForbidden, RateLimited
 
 if TYPE_CHECKING:
     from tierwise.keys.estimates import Estimates
-    from tierwise.keys.records import Caller, Limits
+    from tierwise.keys.records import Limits
     from tierwise.ledger.records import Trace
 
 _MINUTE = 60
@@ -43,6 +44,8 @@ class Grant:
     """An admitted action."""
 
     limiter: Limiter
+    estimates: Estimates
+    """With the prices that it is settled at."""
     owners: tuple[str, ...]
     """Whose running actions it counts among."""
     held: list[tuple[Account, int]] = field(default_factory=list)
@@ -61,7 +64,7 @@ class Grant:
         for account, amount in self.held:
             account.settle(amount, tokens if account.bound.kind == "tokens" else amount)
         if self.purse is not None:
-            self.purse.close(nano(sum(self.limiter.estimates.prices.cost(done).dollars for done in passes)))
+            self.purse.close(nano(sum(self.estimates.prices.cost(done).dollars for done in passes)))
         self.limiter.ended(self.owners)
 
 
@@ -78,8 +81,13 @@ class Limiter:
         self.estimates = estimates
         self._running: Counter[str] = Counter()
 
-    async def admit(self, caller: Caller, need: Need) -> Grant:
+    async def admit(self, caller: Caller, need: Need, estimates: Estimates | None = None) -> Grant:
         """Reserve what an action needs of every limit, or raise and reserve nothing.
+
+        Args:
+            caller: whose.
+            need: how much.
+            estimates: what its passes cost at most; by the prices of the start if not given.
 
         Raises:
             ModelForbidden: the key or its team may not use the model.
@@ -90,7 +98,8 @@ class Limiter:
         check_model(caller, need.model)
         self._check_parallel(caller)
         bounds = [self._accounts.of(bound) for bound in bounds_of(caller, need.model)]
-        grant = Grant(limiter=self, owners=tuple(owner for owner, _, _ in _owners(caller)))
+        estimates = estimates or self.estimates
+        grant = Grant(limiter=self, estimates=estimates, owners=tuple(owner for owner, _, _ in _owners(caller)))
         budgets = [account for account in bounds if account.bound.kind == "dollars"]
         reserved: list[tuple[Account, int]] = []
         self._running.update(grant.owners)  # before others run
@@ -107,7 +116,7 @@ class Limiter:
             raise
         grant.held = [one for one in reserved if one[0].bound.is_rate]
         if budgets:
-            grant.purse = Purse(self._accounts, budgets, self.estimates, need.dollars, standing=need.time)
+            grant.purse = Purse(self._accounts, budgets, estimates, need.dollars, standing=need.time)
         grant.headers = self._headers(bounds)
         return grant
 
@@ -192,6 +201,14 @@ def bounds_of(caller: Caller, model: str) -> list[Bound]:
 def budgets_of(caller: Caller) -> list[Bound]:
     """Every budget of dollars, whatever the model."""
     return list(_budgets(caller, lambda limits: limits.model_max_budget))
+
+
+def all_bounds(keys: Iterable[Key], teams: Mapping[str, Team]) -> Iterator[Bound]:
+    """Every limit that is counted of these keys and teams."""
+    nobody = Key(id="", hashed="")
+    for caller in (*(Caller(key=key) for key in keys), *(Caller(key=nobody, team=team) for team in teams.values())):
+        yield from (bound for owner, words, limits in _owners(caller) for bound in _rates(owner, words, limits))
+        yield from budgets_of(caller)
 
 
 def _owners(caller: Caller) -> Iterator[tuple[str, str, Limits]]:

@@ -7,7 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 if TYPE_CHECKING:
+    from tierwise.shadowing.watching import Observed
     from tierwise.spec.ask import Answer
     from tierwise.spec.call import Pass
     from tierwise.spec.prompt import Prompt
@@ -53,6 +56,29 @@ def labels_of(fields: Mapping[str, Any]) -> dict[str, str]:
     metadata = fields.get("metadata")
     given = {key: metadata.get(key) for key in _LABELS} if isinstance(metadata, dict) else {}
     return {key: label for key, label in given.items() if isinstance(label, str) and _LABEL.fullmatch(label)}
+
+
+def texts_of(one: Answered, seen: Observed, reference: Answer, shadow: str) -> dict[str, Any]:
+    """What is kept of an observed action where the settings say so: requests and both answers.
+
+    Args:
+        one: the action.
+        seen: what was observed.
+        reference: the answer of the reference tier.
+        shadow: the id of the action that asked for it; empty if that was the same one.
+    """
+    return {
+        "action": one.action,
+        "shadow": shadow,
+        "route": one.route,
+        "differs": seen.differs,
+        "loss": seen.loss,
+        "messages": one.prompt.messages,
+        "fields": dict(one.prompt.fields),
+        "verifier": None if one.verifier is None else {one.verifier.kind: msgspec.to_builtins(one.verifier)},
+        "answer": one.answer.completion.message(),
+        "reference": reference.completion.message(),
+    }
 
 
 def size_of(value: object) -> int:

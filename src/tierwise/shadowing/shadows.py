@@ -16,13 +16,11 @@ from dataclasses import replace
 from time import time
 from typing import TYPE_CHECKING, Literal
 
-import msgspec
-
 from tierwise.certificate import by_agreement
 from tierwise.ledger.records import SHADOW_OF, Record, Trace
 from tierwise.policies import Single
 from tierwise.run import Action
-from tierwise.shadowing.answered import Answered, is_labelled, size_of, strata_of
+from tierwise.shadowing.answered import Answered, is_labelled, size_of, strata_of, texts_of
 from tierwise.shadowing.comparing import chosen, differ, loss_of
 from tierwise.shadowing.feedback import Feedback
 from tierwise.shadowing.labels import Labels, Unsettled
@@ -119,6 +117,19 @@ class Shadows:
                 self._router.certified.void(name, state.alarm)
             found[name] = state
         return found
+
+    def adopt(self, routes: Mapping[str, ShadowedRoute], router: Router, prices: PriceBook) -> bool:
+        """Observe the same certificates for another service from now on, with all that was seen and that waits; their
+        settings may have changed. Returns false, and changes nothing, if the certificates are others.
+        """
+        if self._is_stopped or _hashes(self._routes) != _hashes(routes):
+            return False
+        self._routes.update(routes)
+        self._router, self._prices = router, prices
+        for name, state in self.states.items():
+            if state.alarm:
+                router.certified.void(name, state.alarm)
+        return True
 
     def tier_for(self, tier: Tier, prompt: Prompt) -> Tier:
         """The tier that answers a request: the given one, except for a turn with tools that nobody has labelled.
@@ -280,16 +291,13 @@ class Shadows:
         finally:
             self._turn = None
             if outcome == "yielded":  # or the endpoint stops, and it has to leave
-                self._wait_again(one)
+                for other in self._queue.add(one):
+                    self._leave(other)
         if outcome == "yielded":
             pace.yielded()
             self._counted(answered.route, outcome)
         elif outcome in ("agreed", "differed"):
             pace.ended()
-
-    def _wait_again(self, one: Waiting) -> None:
-        for other in self._queue.add(one):
-            self._leave(other)
 
     async def _try(self, one: Waiting, room: Room) -> Outcome:
         """Observe one action; never raises, except when the endpoint stops."""
@@ -392,18 +400,7 @@ class Shadows:
 
     def _keep(self, one: Answered, seen: Observed, reference: Answer, shadow: str) -> None:
         """Keep the texts of an observed action, where the settings say so."""
-        line = {
-            "action": one.action,
-            "shadow": shadow,
-            "route": one.route,
-            "differs": seen.differs,
-            "loss": seen.loss,
-            "messages": one.prompt.messages,
-            "fields": dict(one.prompt.fields),
-            "verifier": None if one.verifier is None else {one.verifier.kind: msgspec.to_builtins(one.verifier)},
-            "answer": one.answer.completion.message(),
-            "reference": reference.completion.message(),
-        }
+        line = texts_of(one, seen, reference, shadow)
         self._texts.add(line, time(), self._routes[one.route].settings.keep_days)
 
     def _waiting_for(self, action: str) -> Waiting | None:
@@ -447,3 +444,7 @@ class Shadows:
     def _counted(self, route: str, outcome: Outcome) -> None:
         self.counts[route, outcome] += 1
         self.count(route, outcome)
+
+
+def _hashes(routes: Mapping[str, ShadowedRoute]) -> dict[str, str]:
+    return {name: route.certificate.sha256 for name, route in routes.items()}

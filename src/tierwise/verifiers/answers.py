@@ -11,18 +11,17 @@ import re
 import unicodedata
 from collections.abc import Callable
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 from tierwise.spec.ask import Equality
 from tierwise.spec.call import Completion
 from tierwise.spec.json import Json
 from tierwise.spec.thinking import without_thinking
-from tierwise.verifiers.amounts import prepared, whole
 from tierwise.verifiers.expression import Value
-from tierwise.verifiers.marks import last_mark
-from tierwise.verifiers.number_words import numbers_in_words
 from tierwise.verifiers.plain import plain, straight, without_layout
-from tierwise.verifiers.quantity import located, quantity_in
-from tierwise.verifiers.units import Unit, asked_unit, in_base, unit_after
+
+if TYPE_CHECKING:
+    from tierwise.verifiers.units import Unit
 
 MOST_DEPTH = 64
 """Maximum nesting depth of a JSON answer."""
@@ -62,6 +61,8 @@ def marked(text: str) -> str | None:
 
     Returns None without one, and for a last box that is empty or was never closed.
     """
+    from tierwise.verifiers.marks import last_mark  # noqa: PLC0415 - see readers.py
+
     mark = last_mark(straight(plain(text)))
     if mark is None or mark.empty:
         return None
@@ -70,6 +71,8 @@ def marked(text: str) -> str | None:
 
 def number_in(text: str) -> Value | None:
     """The number of an answer; None without one, or with one that cannot be read as a whole."""
+    from tierwise.verifiers.quantity import quantity_in  # noqa: PLC0415 - see readers.py
+
     found = quantity_in(text)
     return None if found is None else found.value
 
@@ -157,6 +160,9 @@ def canonical(value: Json) -> str:
 
 def _number_key(text: str) -> str | None:
     """The number with its unit in base units: `5000 m`, `1/2`."""
+    from tierwise.verifiers.quantity import located  # noqa: PLC0415 - see readers.py
+    from tierwise.verifiers.units import unit_after  # noqa: PLC0415
+
     text, found = located(text)
     if found is None or found.value is None:
         return None
@@ -166,6 +172,8 @@ def _number_key(text: str) -> str | None:
 
 def amount_key(value: Value, unit: Unit) -> str:
     """An amount in canonical form."""
+    from tierwise.verifiers.units import in_base  # noqa: PLC0415 - see readers.py
+
     number, base = in_base(value, unit)
     return f"{number_key(number)} {base}".rstrip()
 
@@ -174,6 +182,8 @@ def with_asked_unit(key: str, question: str) -> str:
     """The key of a bare number with the unit in which the question wants its answer, and that of a percentage as a
     number unless the question asks for one.
     """
+    from tierwise.verifiers.units import asked_unit  # noqa: PLC0415 - see readers.py
+
     if key.endswith(" %") and _BARE.fullmatch(key[:-2]) is not None:
         asked = asked_unit(question)
         return key if asked is not None and asked[1] == "%" else number_key(Fraction(key[:-2]) / 100)
@@ -213,6 +223,9 @@ def _auto_key(text: str) -> str | None:
 
 def _is_amount(text: str) -> bool:
     """Whether a short text is a number with its unit, and not a name with a number such as `Room 5`."""
+    from tierwise.verifiers.amounts import prepared, whole  # noqa: PLC0415 - see readers.py
+    from tierwise.verifiers.number_words import numbers_in_words  # noqa: PLC0415
+
     text = plain(text)
     words = text.split()
     if len(words) > 6:

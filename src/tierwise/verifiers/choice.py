@@ -10,7 +10,6 @@ from tierwise.spec.ask import Verdict
 from tierwise.spec.call import Completion
 from tierwise.verifiers.answers import spoken
 from tierwise.verifiers.base import BaseVerifier, accepted, rejected
-from tierwise.verifiers.options import options_of
 
 
 class Choice(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
@@ -51,6 +50,8 @@ class Choice(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
         return self.equals is not None or bool(self.any_of or self.all_of)
 
     def _chosen(self, completion: Completion) -> list[str]:
+        from tierwise.verifiers.options import options_of  # noqa: PLC0415 - see readers.py
+
         chosen = options_of(self.options).chosen(spoken(completion), several=bool(self.all_of))
         return [self.options[place] for place in sorted(chosen)]
 

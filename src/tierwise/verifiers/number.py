@@ -5,7 +5,7 @@ from __future__ import annotations
 import decimal
 import math
 from fractions import Fraction
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
@@ -16,7 +16,9 @@ from tierwise.verifiers.answers import number_key, spoken
 from tierwise.verifiers.base import BaseVerifier, accepted, rejected
 from tierwise.verifiers.expression import Value
 from tierwise.verifiers.math_verify import can_evaluate, evaluated, is_formula
-from tierwise.verifiers.quantity import equal_within, quantity_in
+
+if TYPE_CHECKING:
+    from tierwise.verifiers.amounts import Quantity
 
 RELATIVE = Fraction(1, 10**6)
 """Default tolerance, relative to the correct number."""
@@ -60,17 +62,22 @@ class Number(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
     def decisive(self) -> bool:
         return bool(self._right)
 
+    def _quantity(self, completion: Completion) -> Quantity | None:
+        from tierwise.verifiers.quantity import quantity_in  # noqa: PLC0415 - see readers.py
+
+        return quantity_in(spoken(completion), self.decimal)
+
     def key(self, completion: Completion) -> str | None:
-        found = quantity_in(spoken(completion), self.decimal)
+        found = self._quantity(completion)
         return None if found is None or found.value is None else number_key(found.value)
 
     def waits_for(self, completion: Completion) -> str | None:
-        found = quantity_in(spoken(completion), self.decimal)
+        found = self._quantity(completion)
         is_open = found is not None and not found.values and is_formula(found.formula)
         return rf"\boxed{{{found.formula}}}" if found is not None and is_open else None
 
     async def verify(self, completion: Completion) -> Verdict:
-        found = quantity_in(spoken(completion), self.decimal)
+        found = self._quantity(completion)
         if found is None:
             return rejected("no number in the answer")
         values = found.values or await _evaluated(found.formula)
@@ -84,6 +91,8 @@ class Number(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
 
     def _is(self, values: tuple[Value, ...], given: float) -> bool:
         right = Fraction(repr(given))  # as it is written: 0.1 is a tenth
+        from tierwise.verifiers.quantity import equal_within  # noqa: PLC0415 - see readers.py
+
         return equal_within(values, right, allowed(given, self.tolerance))
 
 

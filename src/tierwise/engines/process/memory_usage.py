@@ -38,6 +38,19 @@ def memory_usage_of(pid: int) -> MemoryUsage:
     return MemoryUsage(resident=1024 * resident, peak=1024 * peak)
 
 
+def available_memory() -> int:
+    """Bytes that new processes may take: of the machine, and of our cgroup if it has a limit."""
+    found = re.search(r"^MemAvailable:\s*(\d+) kB$", Path("/proc/meminfo").read_text(encoding="ascii"), re.MULTILINE)
+    free = 1024 * int(found[1]) if found else 0
+    group = Path("/sys/fs/cgroup")
+    with contextlib.suppress(OSError, ValueError):
+        limit = int((group / "memory.max").read_text(encoding="ascii"))  # "max" if there is none
+        used = int((group / "memory.current").read_text(encoding="ascii"))
+        cached = re.search(r"^inactive_file (\d+)$", (group / "memory.stat").read_text(encoding="ascii"), re.MULTILINE)
+        free = min(free, limit - used + (int(cached[1]) if cached else 0))
+    return max(0, free)
+
+
 def oom_kills() -> int | None:
     """The number of OOM kills in our cgroup, or on the whole machine if the cgroup has no counter.
 

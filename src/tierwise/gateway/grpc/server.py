@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -13,6 +13,7 @@ import grpc.aio
 from tierwise.gateway.access import Access
 from tierwise.gateway.body import MOST_BYTES
 from tierwise.gateway.failures import headers_of, status_of
+from tierwise.gateway.generations import Generation
 from tierwise.gateway.grpc import tierwise_pb2 as pb
 from tierwise.gateway.grpc import tierwise_pb2_grpc as stubs
 from tierwise.gateway.grpc.messages import account_of, event_of, parsed_of, response_of
@@ -26,6 +27,7 @@ from tierwise.spec.errors import SpecError, Stopping, TierwiseError, Unauthorize
 
 if TYPE_CHECKING:
     from tierwise.gateway.metrics import Metrics
+    from tierwise.gateway.tls import Tls
     from tierwise.service import Service
 
     Rpc = grpc.aio.ServicerContext[Any, Any]
@@ -45,7 +47,10 @@ failure the error code, the retry delay, and an `Account`."""
 class GrpcServer:
     """Listens on one port from `start` to `stop`."""
 
-    def __init__(self, service: Service, metrics: Metrics, *, access: Access | None = None) -> None:
+    def __init__(
+        self, service: Service, metrics: Metrics, *, access: Access | None = None, tls: Tls | None = None
+    ) -> None:
+        self._tls = tls
         self._server = grpc.aio.server(
             options=[("grpc.max_receive_message_length", MOST_BYTES), ("grpc.so_reuseport", 0)]
         )
@@ -61,11 +66,31 @@ class GrpcServer:
         """
         place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
-            bound = self._server.add_insecure_port(place)
+            if self._tls is None:
+                bound = self._server.add_insecure_port(place)
+            else:
+                bound = self._server.add_secure_port(place, self._credentials(self._tls))
         except RuntimeError as error:
             raise SpecError(f"cannot listen on {place}: {error}; choose another --grpc-port, or 0") from error
         await self._server.start()
         return bound
+
+    def use(self, service: Service, tls: Tls | None) -> Generation[_Serving]:
+        """Let another service answer new calls, and use its certificates for new connections.
+
+        Returns:
+            The generation before.
+        """
+        self._tls = tls
+        return self._front.use(service)
+
+    def _credentials(self, first: Tls) -> grpc.ServerCredentials:
+        """Asks for the certificate at each new connection."""
+        return grpc.dynamic_ssl_server_credentials(
+            _configuration(first),
+            lambda: _configuration(self._tls or first),
+            require_client_authentication=first.client_ca is not None,
+        )
 
     async def drain(self) -> None:
         """Accept no more calls, and wait for running ones."""
@@ -82,38 +107,46 @@ class GrpcServer:
         await draining
 
 
+def _configuration(tls: Tls) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration([(tls.key, tls.chain)], root_certificates=tls.client_ca)
+
+
 class _Front(stubs.TierwiseServicer):
     def __init__(self, service: Service, metrics: Metrics, access: Access) -> None:
         self._access = access if service.desk is None else replace(access, ring=service.desk.ring)
-        self._service = service
+        self.now = Generation(_Serving(service, RequestLifecycle(service, metrics)))
         self._metrics = metrics
-        self._lifecycle = RequestLifecycle(service, metrics)
         self._tasks: set[asyncio.Task[Any]] = set()
         """Of the calls that `end_all` can end."""
         self._is_ending = False
 
+    def use(self, service: Service) -> Generation[_Serving]:
+        before, self.now = self.now, Generation(_Serving(service, RequestLifecycle(service, self._metrics)))
+        return before
+
     async def Chat(self, request: pb.ChatRequest, rpc: Rpc) -> pb.ChatResponse:  # noqa: N802 - as in the contract
         async with self._call(rpc) as call:
-            context = call.context = await self._receive(request, rpc, stream=False)
-            await self._lifecycle.answer(context, is_stopped=lambda: self._is_ending)
-        return response_of(context, self._service.prices)
+            context = call.context = await self._receive(request, rpc, call.serving, stream=False)
+            await call.serving.lifecycle.answer(context, is_stopped=lambda: self._is_ending)
+        return response_of(context, call.serving.service.prices)
 
     async def ChatStream(self, request: pb.ChatRequest, rpc: Rpc) -> None:  # noqa: N802
         writing = asyncio.Lock()
         async with self._call(rpc) as call:
-            context = call.context = await self._receive(request, rpc, stream=True)
+            context = call.context = await self._receive(request, rpc, call.serving, stream=True)
 
-            async def show(choice: int, chunk: Chunk) -> None:
+            async def show(choice: int, chunks: Sequence[Chunk]) -> None:
                 async with writing:  # gRPC allows one write at a time
-                    await rpc.write(event_of(choice, chunk, wants_logprobs=context.parsed.wants_logprobs))
+                    for chunk in chunks:
+                        await rpc.write(event_of(choice, chunk, wants_logprobs=context.parsed.wants_logprobs))
 
-            await self._lifecycle.answer(context, show, is_stopped=lambda: self._is_ending)
-            await rpc.write(pb.ChatEvent(account=account_of(context, self._service.prices)))
+            await call.serving.lifecycle.answer(context, show, is_stopped=lambda: self._is_ending)
+            await rpc.write(pb.ChatEvent(account=account_of(context, call.serving.service.prices)))
 
     async def Models(self, request: pb.ModelsRequest, rpc: Rpc) -> pb.ModelsResponse:  # noqa: ARG002, N802
-        async with self._call(rpc):
+        async with self._call(rpc) as call:
             self._require_key(rpc)
-        router = self._service.router
+        router = call.serving.service.router
         models = [pb.Model(id=name, cascade=tier.policy.tiers()) for name, tier in router.tiers.items()]
         return pb.ModelsResponse(models=models)
 
@@ -125,16 +158,16 @@ class _Front(stubs.TierwiseServicer):
             except Unauthorized as error:
                 raise Unauthorized(str(error).replace("send it as `", "send it as metadata `")) from None
 
-    async def _receive(self, request: pb.ChatRequest, rpc: Rpc, *, stream: bool) -> RequestContext:
+    async def _receive(self, request: pb.ChatRequest, rpc: Rpc, serving: _Serving, *, stream: bool) -> RequestContext:
         self._require_key(rpc)
-        trace = self._service.new_trace()
-        label = certificate_header(self._service.router.certified.state(request.model))
+        trace = serving.service.new_trace()
+        label = certificate_header(serving.service.router.certified.state(request.model))
         await rpc.send_initial_metadata(((ACTION, trace.action), *label.items()))
         parsed = in_session(await parsed_of(request, stream=stream), _metadata(rpc, SESSION))
         if (left := rpc.time_remaining()) is not None:
             own = min(max(left - min(_RESERVE_SECONDS, left / 10), 0.001), _LONGEST_SECONDS)
             parsed = replace(parsed, budget=parsed.budget.within(Budget(seconds=own)))
-        return self._lifecycle.receive(trace, parsed)
+        return serving.lifecycle.receive(trace, parsed)
 
     @asynccontextmanager
     async def _call(self, rpc: Rpc) -> AsyncGenerator[_Call]:
@@ -145,7 +178,8 @@ class _Front(stubs.TierwiseServicer):
         """
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - coroutines run in tasks
-        call = _Call()
+        generation = self.now
+        call = _Call(generation.begin())
         self._tasks.add(task)
         try:
             if self._is_ending:
@@ -165,9 +199,10 @@ class _Front(stubs.TierwiseServicer):
             raise
         finally:
             self._tasks.discard(task)
+            generation.end()
 
     def _account(self, call: _Call) -> pb.Account | None:
-        return None if call.context is None else account_of(call.context, self._service.prices)
+        return None if call.context is None else account_of(call.context, call.serving.service.prices)
 
     async def end_all(self) -> None:
         """End every call, and wait a short time until the clients are told."""
@@ -179,8 +214,17 @@ class _Front(stubs.TierwiseServicer):
             await asyncio.wait(tasks, timeout=2 * _GOODBYE_SECONDS)
 
 
+@dataclass(frozen=True, slots=True)
+class _Serving:
+    """What answers calls, from one reload to the next."""
+
+    service: Service
+    lifecycle: RequestLifecycle
+
+
 @dataclass(slots=True)
 class _Call:
+    serving: _Serving
     context: RequestContext | None = None
     """None until the request is received."""
 
