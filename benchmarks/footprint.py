@@ -1,9 +1,11 @@
-"""The footprint of Tierwise: idle memory, time of `tierwise --help`, and number of packages of the core install.
+"""The footprint of Tierwise: idle memory, times of `tierwise --help` and of a start, and packages of the core install.
 
     python benchmarks/footprint.py [--install] [--json FILE]
 
-Memory is that of the gateway's process with the quickstart's config, without the engine. `--install` installs the core
-into a fresh environment, which takes a minute and needs a package index.
+Memory is that of the gateway's process with the quickstart's config, without the engine; and with everything on: stored
+keys, gRPC, a certified route that is shadowed, metrics. A start is that of `tierwise serve` before a server that runs
+already, until it listens; it is measured in seconds and in CPU seconds, because others may use the machine. `--install`
+installs the core into a fresh environment, which takes a minute and needs a package index.
 """
 
 from __future__ import annotations
@@ -23,9 +25,19 @@ from typing import Any
 import yaml
 
 from overhead import wait_for_engine
-from processes import HERE, tierwise
+from processes import HERE, cpu_seconds, listen, running, tierwise
+from tierwise import plan as planning
 
-LIMITS = {"resident_mb": 120.0, "help_seconds": 0.3, "packages": 36.0}
+sys.path.insert(0, str(HERE.parent / "tests"))
+from certificates import certificate_for
+
+LIMITS = {
+    "resident_mb": 120.0,
+    "resident_mb_all": 120.0,
+    "help_seconds": 0.3,
+    "start_cpu_seconds": 1.0,
+    "packages": 36.0,
+}
 
 
 def resident_mb(folder: Path) -> float:
@@ -35,8 +47,51 @@ def resident_mb(folder: Path) -> float:
         wait_for_engine(process, url)
         urllib.request.urlopen(f"{url.removesuffix('/v1')}/metrics").read()
         time.sleep(2)
-        status = Path(f"/proc/{process}/status").read_text(encoding="ascii")
+        return _resident_mb(process)
+
+
+def _resident_mb(process: int) -> float:
+    status = Path(f"/proc/{process}/status").read_text(encoding="ascii")
     return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmRSS:"))
+
+
+def everything_on(folder: Path) -> tuple[float, float, float]:
+    """Resident memory with everything on, and the seconds and CPU seconds of a start: medians of five starts."""
+    server, upstream = listen()  # never answers, and is never asked
+    path, ledger = folder / "tierwise.yaml", folder / "all.db"
+    path.write_text(json.dumps(certified(upstream)), encoding="utf-8")
+    certificate_for(planning.load(path), {}).write(folder / "auto.json")
+    create = (sys.executable, "-m", "tierwise", "keys", "create", "--admin", "--json", "--ledger", ledger)
+    key = json.loads(subprocess.run(create, check=True, capture_output=True).stdout)["secret"]
+    resident, wall, cpu = 0.0, [], []
+    options = ("--port", "0", "--ledger", ledger, "--grpc-port", "0")
+    for _ in range(5):
+        began = time.perf_counter()
+        with running("-m", "tierwise", "serve", path, *options, log=folder / "all.log") as (process, url):
+            wall.append(time.perf_counter() - began)
+            cpu.append(cpu_seconds(process))
+            for page in ("/v1/models", "/v1/usage", "/metrics"):
+                asked = urllib.request.Request(f"{url}{page}", headers={"authorization": f"Bearer {key}"})
+                urllib.request.urlopen(asked).read()
+            time.sleep(2)
+            resident = max(resident, _resident_mb(process))
+    server.close()
+    return resident, statistics.median(wall), statistics.median(cpu)
+
+
+def certified(url: str) -> dict[str, Any]:
+    """A config file with a certified route that is shadowed, before a server that runs already."""
+    http = {"engine": "http", "url": url}
+    route = {"cascade": ["fast", "max"], "signals": [{"length": 99}], "certificate": "auto.json"}
+    return {
+        "deployments": {"small": {**http, "model": "small"}, "large": {**http, "model": "large"}},
+        "tiers": {
+            "fast": {"deployment": "small", "policy": "single"},
+            "max": {"deployment": "large", "policy": {"majority": {"n": 3}}},
+        },
+        "routes": {"auto": {**route, "shadow": {"share": 0.1}}},
+        "prices": {"small": {"completion": 1.0}, "large": {"completion": 10.0}},
+    }
 
 
 def help_seconds() -> tuple[float, float]:
@@ -73,11 +128,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         wall, cpu = help_seconds()
         found = {"resident_mb": resident_mb(Path(name)), "help_seconds": wall, "help_cpu_seconds": cpu}
+        everything, start, start_cpu = everything_on(Path(name))
+        found |= {"resident_mb_all": everything, "start_seconds": start, "start_cpu_seconds": start_cpu}
         if wanted.install:
             names = packages(Path(name))
             found["packages"] = float(len(names))
             print(", ".join(names))
     print(f"idle memory {found['resident_mb']:.0f} MB (at most {LIMITS['resident_mb']:.0f})")
+    print(f"idle memory with everything on {everything:.0f} MB (at most {LIMITS['resident_mb_all']:.0f})")
+    print(f"start {start:.2f} s, {start_cpu:.2f} s of CPU (at most {LIMITS['start_cpu_seconds']:g})")
     print(f"tierwise --help {found['help_seconds']:.3f} s (at most {LIMITS['help_seconds']}), {cpu:.3f} s of CPU")
     if "packages" in found:
         print(f"packages {found['packages']:.0f} (at most {LIMITS['packages']:.0f})")

@@ -11,13 +11,13 @@ from tierwise.engines.openai.client import ChatClient
 from tierwise.engines.openai.engine import HttpEngine
 from tierwise.ledger.records import Trace
 from tierwise.policies import Single
-from tierwise.run import Action
+from tierwise.run import Action, discard
 from tierwise.spec.ask import Answer
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Chunk
 from tierwise.spec.errors import Broken, PolicyError, TimedOut
 from tierwise.testing.fakes import RecordingSink, ask_user, new_trace, tier
-from tierwise.testing.server import FakeServer, HttpReply
+from tierwise.testing.server import FakeServer, HttpReply, HttpRequest
 
 WORDS = " ".join(f"word{number}" for number in range(40))
 
@@ -133,3 +133,34 @@ def test_a_deadline_cuts_what_is_passed_on():
     assert sink.text == answer.completion.text
     assert (trace.passes[0].outcome, trace.limits) == ("cut", ["seconds"])
     assert 1 < trace.passes[0].usage.completion < 40
+
+
+@pytest.mark.parametrize("sink", [discard, Relay()], ids=["whole", "stream"])
+def test_an_engine_that_ignores_the_limit_of_a_key_is_cut(sink):
+    class Purse:
+        refusal = None
+
+        async def put_aside(self, *_: object) -> tuple[int, int]:
+            return 0, 5
+
+        def settle(self, *_: object) -> None:
+            pass
+
+    class Deaf(FakeServer):
+        def reply_to(self, number: int, request: HttpRequest) -> HttpReply:
+            assert request.body.pop("max_tokens") == 5
+            return super().reply_to(number, request)
+
+    async def main() -> None:
+        async with Deaf(HttpReply(text=WORDS, step=0.01)) as server:
+            engine, trace = HttpEngine(server.url, ChatClient("far", "m")), new_trace()
+            action = Action(tier(Single(), engine), trace)
+            action.purse = Purse()
+            answer = await action.solve(ask_user("a story"), sink)
+            assert answer.completion.text.split() == WORDS.split()[: trace.usage.completion]
+            assert 6 <= trace.usage.completion < 12
+            assert trace.passes[0].outcome == "cut"
+            assert "went on after its limit of 5 tokens" in str(trace.events)
+            await engine.stop()
+
+    asyncio.run(main())

@@ -218,6 +218,7 @@ class Connection(asyncio.Protocol):
         if self.take_on is not None:
             self._waits_since = self.loop.time()
             if (self.held and not self.take_on(self.take())) or self.is_complete:
+                self.take_on = None  # what comes before the reader is back waits for him
                 self._wake()
         elif self._waiter is not None and (not self._gathers or self.is_complete or self.held >= GATHERED_BYTES):
             self._wake()

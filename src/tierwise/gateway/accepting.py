@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from tierwise.gateway.tls import HANDSHAKE_SECONDS
 
-MOST_PER_TURN = 16
+MOST_PER_TURN = 32
 """Connections that are accepted in one turn of the event loop; the others wait in the kernel's queue. Each brings a
 request, for which the events of open streams wait: with 128 of them, for a tenth of a second in every turn.
 """

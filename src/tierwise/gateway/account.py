@@ -108,13 +108,16 @@ def usage_of(context: RequestContext, prices: PriceBook) -> dict[str, Json]:
     return UsageReport.of(context, prices).as_usage(candidates=context.parsed.wants_candidates)
 
 
+_SECONDS = ("started", "first_token", "seconds")
+
+
 def _pass_of(done: Pass, prices: PriceBook, *, with_message: bool) -> dict[str, Json]:
     """`PassFacts` and the fields that only the wire has. `with_message` adds the output, with which a candidate that
     was not chosen can be graded.
     """
     fields: dict[str, Json] = facts(done)
-    for name, value in fields.items():
-        if type(value) is float:
+    for name in _SECONDS:
+        if type(value := fields[name]) is float:
             fields[name] = round(value, 6)
     fields["prompt_tokens"] = done.usage.prompt
     fields["cached_tokens"] = done.usage.cached

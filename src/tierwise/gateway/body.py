@@ -86,10 +86,8 @@ def _require_json(content_type: str) -> None:
 
 
 async def _received(source: BodySource, counter: ValueCounter | None) -> bytes | bytearray:
-    if (whole := source.whole) is not None and len(whole) <= MOST_BYTES:
-        if counter is not None:
-            counter.add(whole)
-        return whole
+    if (whole := source.whole) is not None and len(whole) <= min(MOST_BYTES, limits.VALUES):
+        return whole  # it cannot have more values than bytes
     body = bytearray()  # grows in place: joining many parts at the end would take long
     try:
         async with asyncio.timeout(BODY_SECONDS):

@@ -127,14 +127,15 @@ class ApiEndpoint:
         def pass_on(choice: int, chunks: Sequence[Chunk]) -> bool:
             for chunk in chunks:
                 events.chunk(choice, chunk, writer.chunk(choice, chunk))
-            return not events.is_full
+            return events.flush()
 
         async def show(choice: int, chunks: Sequence[Chunk]) -> None:
             if not pass_on(choice, chunks):
                 await events.caught_up()
 
         async def show_draft(choice: int, number: int, tier: str, chunk: Chunk) -> None:
-            if events.event(writer.draft(choice, number, tier, chunk)):
+            events.event(writer.draft(choice, number, tier, chunk))
+            if not events.flush():
                 await events.caught_up()
 
         if context.parsed.wants_drafts:

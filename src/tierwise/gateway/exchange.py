@@ -75,7 +75,7 @@ class Exchange(ABC):
         self.disconnected = self.response_started = self.response_complete = False
         self.more_headers: RawHeaders = ()
         self.when_gone: Callable[[], None] | None = None
-        self.when_writable: Callable[[], None] | None = None
+        self.when_writable: Callable[[], object] | None = None
 
     @property
     @abstractmethod

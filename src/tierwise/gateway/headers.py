@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Self, TypeAlias
 
 from tierwise.spec.values import frozen_value
@@ -63,10 +64,13 @@ class RequestHeaders:
     @property
     def forwarded(self) -> Mapping[str, str]:
         """The headers for the engines."""
+        if not (self.request_id or self.traceparent):
+            return _NO_HEADERS
         named = {"x-request-id": self.request_id, "traceparent": self.traceparent, "tracestate": self.tracestate}
         return {name: value for name, value in named.items() if value}
 
 
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _READ = frozenset(
     {
         b"content-type",

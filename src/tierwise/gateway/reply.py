@@ -69,8 +69,8 @@ class EventStream:
     """A streamed answer. Its headers wait for its first content, so that an error before that has a status of its own.
 
     They wait at most `first_bytes` while a pass is shown, and `NOTHING_TO_SHOW_SECONDS` otherwise; a comment follows
-    them then. Events of one turn of the event loop are sent together, as are those that wait while the client reads
-    slowly.
+    them then. Events wait for `flush`, and while the client reads slowly; those that wait are sent together. The first
+    wait for the end of the turn of the event loop: an answer that is whole has the headers of a whole one.
 
     Args:
         exchange: what is answered.
@@ -97,13 +97,13 @@ class EventStream:
         self._held: dict[int, list[bytes]] = {}
         """Events without content before the first one with content, by choice."""
         self._waiting: list[bytes] = []
-        self._flushing: asyncio.Handle | None = None
+        self._beginning: asyncio.Handle | None = None
         self._is_silent = True
         self._has_begun = False
         self._loop = asyncio.get_running_loop()
 
     def __enter__(self) -> Self:
-        self._exchange.when_writable = self._flush
+        self._exchange.when_writable = self._write
         self._began = self._loop.time()
         self._timer = self._loop.call_later(min(NOTHING_TO_SHOW_SECONDS, self._first_bytes), self._beat)
         return self
@@ -111,44 +111,49 @@ class EventStream:
     def __exit__(self, *error: object) -> None:
         self._timer.cancel()
         self._exchange.when_writable = None
-        if self._flushing is not None:
-            self._flushing.cancel()
+        if self._beginning is not None:
+            self._beginning.cancel()
 
-    def chunk(self, choice: int, chunk: Chunk, event: bytes) -> bool:
-        """Send the event of a chunk, or keep it until there is content. Nothing is sent for an empty one.
-
-        Returns:
-            Whether too many events wait, so that the caller must wait for `caught_up`.
-        """
+    def chunk(self, choice: int, chunk: Chunk, event: bytes) -> None:
+        """Add the event of a chunk, or keep it until there is content. Nothing is sent for an empty one."""
         if not event:
-            return False
+            return
         if self._has_begun or chunk.is_output:
-            return self.event(event)
-        if "role" in chunk.delta:  # of a pass that replaces one which failed
+            self.event(event)
+        elif "role" in chunk.delta:  # of a pass that replaces one which failed
             self._held[choice] = [event]
         else:
             self._held.setdefault(choice, []).append(event)
-        return False
 
-    def event(self, event: bytes) -> bool:
-        """Send one event.
+    def event(self, event: bytes) -> None:
+        """Add one event."""
+        self._is_silent = False
+        self._take_held()
+        self._waiting.append(event)
+
+    def flush(self) -> bool:
+        """Write what waits, unless the client reads slowly; then it is written when the client has caught up.
 
         Returns:
-            As `chunk`.
+            Whether more events may be added; if not, wait for `caught_up`.
         """
-        self._is_silent = False
-        self._say(event)
-        return len(self._waiting) >= MOST_WAITING
+        if not self._exchange.response_started:
+            self._beginning = self._beginning or self._loop.call_soon(self._write)
+        else:
+            self._write()
+        return len(self._waiting) < MOST_WAITING
 
-    @property
-    def is_full(self) -> bool:
-        """Whether too many events wait, so that the caller must wait for `caught_up`."""
-        return len(self._waiting) >= MOST_WAITING
+    def _write(self) -> None:
+        if self._waiting and self._exchange.is_writable:
+            self._begin()
+            data = b"".join(self._waiting)
+            self._waiting.clear()
+            self._exchange.write(data)
 
     async def caught_up(self) -> None:
         """Wait until the client, which reads slowly, has taken what waits."""
         await self._exchange.writable()
-        self._flush()
+        self._write()
 
     @property
     def has_begun(self) -> bool:
@@ -164,26 +169,11 @@ class EventStream:
         self._waiting.clear()
         await self._exchange.end(data)
 
-    def _say(self, event: bytes) -> None:
-        self._take_held()
-        self._waiting.append(event)
-        if self._flushing is None:
-            self._flushing = self._loop.call_soon(self._flush)
-
     def _take_held(self) -> None:
         self._has_begun = True
         if self._held:
             self._waiting += chain.from_iterable(self._held.values())
             self._held = {}
-
-    def _flush(self) -> None:
-        """Write what waits, unless the client reads slowly; then it is called again when the client has caught up."""
-        self._flushing = None
-        if self._waiting and self._exchange.is_writable:
-            self._begin()
-            data = b"".join(self._waiting)
-            self._waiting.clear()
-            self._exchange.write(data)
 
     def _begin(self) -> None:
         if not self._exchange.response_started:
@@ -196,6 +186,7 @@ class EventStream:
             self._timer = self._loop.call_later(min(NOTHING_TO_SHOW_SECONDS, left), self._beat)
             return
         if self._is_silent and not self._waiting:
-            self._say(f": {self._progress()}\n\n".encode())
+            self.event(f": {self._progress()}\n\n".encode())
+            self.flush()
         self._is_silent = True
         self._timer = self._loop.call_later(KEEP_ALIVE_SECONDS, self._beat)

@@ -167,7 +167,7 @@ async def read_aside(body: bytes | bytearray) -> ParsedRequest:
         SpecError: as `read`, or it takes too long.
     """
     is_large = len(body) > SMALL_BYTES
-    value, request = await turns.made(lambda: _request(body), is_large=is_large)
+    value, request = await turns.made(lambda: _request(body), is_large=True) if is_large else _request(body)
     return await _finished(value, request, is_large=is_large)
 
 
@@ -292,13 +292,14 @@ def _make_whole(value: dict[str, Any]) -> None:
 def invalid(error: Exception, root: str = "") -> SpecError:
     """The error of a request that msgspec refuses, which names the field below `root`."""
     what, _, where = str(error).partition(" - at `$")
-    field = ".".join(filter(None, (root, where.strip(".`"), _missing(what))))
+    field = ".".join(filter(None, (root, where.strip(".`"), _named_in(what))))
     return SpecError(f"{field}: {what}", field=field)
 
 
-def _missing(message: str) -> str:
-    """The field named in msgspec's `Object missing required field `x``."""
-    return message.partition("missing required field `")[2].rstrip("`")
+def _named_in(message: str) -> str:
+    """The field that msgspec names in `Object missing required field `x`` or `Object contains unknown field `x``."""
+    _, found, field = message.partition(" field `")
+    return field.rstrip("`") if found else ""
 
 
 class _Named(NamedTuple):

@@ -56,10 +56,16 @@ class PriceBook:
 
     def __init__(self, prices: Mapping[str, Price]) -> None:
         self._prices = prices
+        self._last: tuple[Pass | None, Cost] = (None, Cost())
+        """The pass that was asked for last: usage, headers, metrics and ledger ask for it in turn."""
 
     def cost(self, done: Pass) -> Cost:
         """The cost of one pass, whatever its outcome. It is finite whatever was counted."""
-        return self._finite(done.deployment, done.usage, done.busy_seconds)
+        last, cost = self._last
+        if last is not done:
+            cost = self._finite(done.deployment, done.usage, done.busy_seconds)
+            self._last = (done, cost)
+        return cost
 
     def _finite(self, deployment: str, usage: Usage, seconds: float) -> Cost:
         prompt, cached, completion = usage.prompt, usage.cached, usage.completion

@@ -58,8 +58,8 @@ async def follow(
         OutOfBudget: no completion tokens were left for it to start.
         EngineError: the engine failed.
     """
-    if cap is None and watch is None and not tracker.looks_at_chunks:
-        return await _read(running, tracker, output, remarked)
+    if watch is None and not tracker.looks_at_chunks:
+        return await _read(running, tracker, cap, output, remarked)
     try:
         with Allowance(tracker, cap, is_whole=not running.is_streamed) as allowance:
             async with asyncio.timeout_at(tracker.deadline) as clock, _stream(running, tracker, cap) as stream:
@@ -91,20 +91,26 @@ async def follow(
 async def _read(
     running: RunningPass,
     tracker: BudgetTracker,
+    cap: int | None,
     output: OutputStream | DraftStream | None,
     remarked: Callable[[str], None],
 ) -> str:
-    """`follow` for a pass that nothing it produces can end: no chunk of it is looked at apart from the others."""
+    """`follow` for a pass that nothing it produces can end, unless it ignores its limit: no chunk of it is looked at
+    apart from those that came with it.
+    """
     try:
         if tracker.deadline is None:
-            await _read_to_end(running, tracker, output, remarked)
+            is_beyond = await _read_to_end(running, tracker, cap, output, remarked)
         else:
             async with asyncio.timeout_at(tracker.deadline) as clock:
-                await _read_to_end(running, tracker, output, remarked)
+                is_beyond = await _read_to_end(running, tracker, cap, output, remarked)
     except TimeoutError:
         if tracker.deadline is None or not clock.expired():
             raise
         return "" if running.is_complete else "seconds"
+    if is_beyond:
+        _remark_beyond(running, cap, remarked)
+        return "completion_tokens"
     _require_complete(running)
     return ""
 
@@ -112,12 +118,17 @@ async def _read(
 async def _read_to_end(
     running: RunningPass,
     tracker: BudgetTracker,
+    cap: int | None,
     output: OutputStream | DraftStream | None,
     remarked: Callable[[str], None],
-) -> None:
+) -> bool:
+    """Returns whether the engine has ignored the limit."""
     is_unseen = output is None or output.is_discarded
-    relay = None if is_unseen or output is None or output.relay is None else _Relay(running, tracker, output.relay)
-    blocks = running.blocks(None, at_once=is_unseen, pass_on=None if relay is None else relay.pass_on)
+    relay = None
+    if cap is None and not is_unseen and output is not None and output.relay is not None:
+        relay = _Relay(running, tracker, output.relay)
+    passes_on = None if relay is None else relay.pass_on
+    blocks = running.blocks(cap, at_once=is_unseen and cap is None, pass_on=passes_on)
     try:
         async for chunks in blocks:
             if relay is not None:
@@ -130,8 +141,11 @@ async def _read_to_end(
             if not is_unseen:
                 assert output is not None  # noqa: S101 - else nobody sees it
                 await output.show(shown)
+            if cap is not None and running.is_beyond(cap) and not running.is_complete:
+                return True
     finally:
         await blocks.aclose()
+    return False
 
 
 class _Relay:

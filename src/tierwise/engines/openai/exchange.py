@@ -83,8 +83,13 @@ class Exchange:
             except ValueError as error:
                 self._error = error
                 return []
-        if self._batches and (chunks := read_batch(events, joins=self._joins)) is not None:
-            return list(map(self._seen, chunks))
+        if self._batches:
+            try:
+                chunks = read_batch(events, joins=self._joins)
+            except Exception:  # noqa: BLE001 - each is read then, and `require` raises what is wrong with one
+                chunks = None
+            if chunks is not None:
+                return list(map(self._seen, chunks))
         return self._each(events.split(BETWEEN))
 
     def last(self, block: bytes) -> list[Chunk]:

@@ -1,0 +1,119 @@
+"""The server behind a soak: answers every API that Tierwise asks, fails at times, and counts each token that it sends.
+
+A prompt with `hold` is answered with a few words and then silence, until the gateway hangs up: so a client that leaves
+then has no token under way, and what the gateway counted must be what was sent. For the same reason only clients of
+tiers whose passes follow each other ask for a `fault`: with passes side by side, the failure of one aborts the others,
+with tokens under way that nobody receives. `GET /counts` tells the counts.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import uvloop
+
+from tierwise.testing.replies import HttpReply, HttpRequest, chunked, head
+from tierwise.testing.server import FakeServer, serve
+
+FAILING = 0.5
+"""Share of the requests with `fault` that fail: refused, overloaded, garbled, or cut within the answer."""
+HELD_WORDS = 5
+_FOR_EVER = 1e9
+_USAGE = ("prompt_tokens", "completion_tokens", "total_tokens")
+
+
+class SoakServer(FakeServer):
+    """Counts prompts and words as they are written."""
+
+    keeps_requests = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[str] = Counter()
+        self._random = random.Random(1)
+
+    def reply_to(self, number: int, request: HttpRequest) -> HttpReply:
+        if request.method == "GET":
+            body = dict(self.counts) if request.target.endswith("/counts") else {"object": "list", "data": []}
+            return HttpReply(body=json.dumps(body).encode())
+        asked: dict[str, Any] = request.body
+        text = str(asked.get("messages") or asked.get("prompt") or asked.get("input"))
+        prompt = 1 + len(text) // 4
+        if request.target.endswith("/tokenize"):
+            return HttpReply(body=json.dumps({"count": prompt, "max_model_len": 4096, "tokens": []}).encode())
+        self.counts["requests"] += 1
+        if request.target.endswith("/embeddings"):
+            return self._embedding(prompt)
+        is_held = "hold" in text
+        is_sound = is_held or "fault" not in text or self._random.random() >= FAILING
+        failing = "" if is_sound else self._random.choice(("500", "429", "bad", "cut"))
+        if failing in ("500", "429"):
+            return HttpReply(status=int(failing), body=b'{"error": {"message": "on purpose", "code": 0}}')
+        most = asked.get("max_tokens") or asked.get("max_completion_tokens") or 16
+        words = [f"{(number * 7919 + place) % 99991} " for place in range(most)]
+        is_raw = request.target.endswith("/v1/completions")
+        if not asked.get("stream"):
+            return self._whole(words, prompt, failing, is_held=is_held, is_raw=is_raw)
+        return self._stream(words, prompt, failing, is_held=is_held, is_raw=is_raw)
+
+    def _add(self, prompt: int, completion: int) -> None:
+        self.counts["prompt"] += prompt
+        self.counts["completion"] += completion
+
+    def _embedding(self, prompt: int) -> HttpReply:
+        self._add(prompt, 0)
+        data = [{"object": "embedding", "index": 0, "embedding": [0.5] * 32}]
+        usage = {"prompt_tokens": prompt, "total_tokens": prompt}
+        return HttpReply(body=json.dumps({"object": "list", "data": data, "model": "m", "usage": usage}).encode())
+
+    def _whole(self, words: list[str], prompt: int, failing: str, *, is_held: bool, is_raw: bool) -> HttpReply:
+        if is_held:
+            return HttpReply(waits=_FOR_EVER)
+        if failing:
+            return HttpReply(response=lambda: b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n{", closes=True)
+        self._add(prompt, len(words))
+        text = "".join(words)
+        said = {"text": text} if is_raw else {"message": {"role": "assistant", "content": text}}
+        usage = dict(zip(_USAGE, (prompt, len(words), prompt + len(words)), strict=True))
+        body = {"id": "x", "model": "m", "choices": [{"index": 0, "finish_reason": "stop", **said}], "usage": usage}
+        return HttpReply(body=json.dumps(body).encode())
+
+    def _stream(self, words: list[str], prompt: int, failing: str, *, is_held: bool, is_raw: bool) -> HttpReply:
+        if is_held or failing == "cut":
+            words = words[:HELD_WORDS]
+        events = list(_events(words, prompt, is_raw=is_raw, is_whole=not (is_held or failing)))
+        if failing != "bad":
+            self._add(prompt, len(words))
+        if is_held:
+            return HttpReply(raw=[b"".join(events)], stays_open=True)
+        if failing == "cut":
+            return HttpReply(response=lambda: _begun(b"".join(events)), closes=True)
+        if failing:
+            return HttpReply(response=lambda: _begun(b"data: {no JSON\n\n"), closes=True)
+        half = len(events) // 2
+        return HttpReply(raw=[b"".join(events[:half]), b"".join(events[half:])])
+
+
+def _events(words: list[str], prompt: int, *, is_raw: bool, is_whole: bool) -> Iterator[bytes]:
+    """One event for each word, with the usage so far; then the end, if the answer has one."""
+    for number, word in enumerate(words, 1):
+        said = {"text": word} if is_raw else {"delta": {"role": "assistant", "content": word}}
+        is_last = is_whole and number == len(words)
+        choice = {"index": 0, **said, "finish_reason": "stop" if is_last else None}
+        usage = dict(zip(_USAGE, (prompt, number, prompt + number), strict=True))
+        yield b"data: %b\n\n" % json.dumps({"id": "x", "model": "m", "choices": [choice], "usage": usage}).encode()
+    if is_whole:
+        yield b"data: [DONE]\n\n"
+
+
+def _begun(body: bytes) -> bytes:
+    """A response of chunks that lacks its end."""
+    return head(HttpReply(), {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"}) + chunked(body)
+
+
+if __name__ == "__main__":
+    uvloop.run(serve(SoakServer()))
