@@ -37,6 +37,11 @@ tier after the colon, whose error is measured on the tasks that have a check."""
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
+def by_agreement(labels: str) -> bool:
+    """Whether a loss is a differing answer, so that nothing says which answers are right."""
+    return labels == "agreement"
+
+
 class Promise(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What is promised about new tasks like those of the workload."""
 
@@ -418,10 +423,7 @@ def conditions_of(plan: Plan, route: str, running: Mapping[str, Deployed] | None
 
 def _without_certificate(plan: Plan, name: str) -> dict[str, Any]:
     tier = plan.tiers[name]
-    return {
-        name: canonical(one)
-        for name, one in (("policy", tier.policy), ("sampling", tier.sampling), ("budget", tier.budget))
-    }
+    return {name: canonical(getattr(tier, name)) for name in ("policy", "sampling", "budget")}
 
 
 def _served_as(plan: Plan, name: str, running: Deployed | None) -> ServedAs:

@@ -374,6 +374,7 @@ def _decide(found: _Found, given: tuple[Path, Path], seed: int, folder: Path, as
     """Certify, and write everything."""
     import msgspec
 
+    from tierwise.certificate import by_agreement
     from tierwise.cli.output import print_json
     from tierwise.report.duty_text import duty_facts, duty_section
     from tierwise.report.tuning_page import page
@@ -405,13 +406,10 @@ def _decide(found: _Found, given: tuple[Path, Path], seed: int, folder: Path, as
     record_of(
         decision, measures, pool, found.directory, pool.plan.path, folder, seed=seed, looks=found.looks, shown=shown
     ).write(folder)
-    report = markdown(decision, seen, certificate, found.notes) + duty_section(
-        per_hour, is_labelled=found.promises.labels != "agreement"
-    )
+    is_labelled = not by_agreement(found.promises.labels)
+    report = markdown(decision, seen, certificate, found.notes) + duty_section(per_hour, is_labelled=is_labelled)
     told = facts(decision, seen, certificate, found.notes)
-    told["dollars_per_action" if found.promises.labels == "agreement" else "dollars_per_solved"] = msgspec.to_builtins(
-        duty_facts(per_hour)
-    )
+    told["dollars_per_solved" if is_labelled else "dollars_per_action"] = msgspec.to_builtins(duty_facts(per_hour))
     html = page(decision, seen, certificate, found.notes, file=file, workload=workload)
     written |= {"report.html": html.encode(), "report.md": report.encode()}
     written |= {"report.json": msgspec.json.format(msgspec.json.encode(told), indent=2)}

@@ -63,6 +63,7 @@ def print_split(
 ) -> None:
     """What the sizes of the parts can prove, before anything is recorded."""
     from tierwise import plan as planning
+    from tierwise.certificate import by_agreement
     from tierwise.cli.racing import race_at_most
     from tierwise.pools.sources import sources_of
     from tierwise.stats.promises import labels_needed
@@ -91,7 +92,7 @@ def print_split(
         console.print(f"race               {race_at_most(plan, listed, parts, draws, seed)}")
     elif promises.labels != "check":
         console.print("race               none: what drops out is decided by right answers, which only checks tell")
-    needs = "tasks needed " if promises.labels == "agreement" else "labels needed"
+    needs = "tasks needed " if by_agreement(promises.labels) else "labels needed"
     if judge_of(promises.labels):
         checked = len(
             set(parts.calibration.tolist()) & {n for n, one in enumerate(listed) if one.id in checks_of(listed)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tierwise.certificate import Figure
+from tierwise.certificate import Figure, by_agreement
 from tierwise.report.numbers import dollars, p_value, percent, seconds
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def promise_text(
         last: its last tier.
     """
     share = percent(limit)
-    if labels == "agreement":
+    if by_agreement(labels):
         return (
             f"on at most {share} of all tasks the answer of {route} differs from that of {reference}, so on at most as "
             f"many it is wrong where that of {reference} is right"
@@ -90,10 +90,10 @@ def _evidence(one: Certificate) -> Iterator[str]:
 
 
 def _figures(one: Certificate) -> Iterator[str]:
-    by_agreement = one.promise.labels == "agreement"
+    is_agreement = by_agreement(one.promise.labels)
     judge = one.evidence.judge
     solved = "of the tasks solved" if judge is None else f"of the tasks solved, as {judge.tier} judges"
-    reached_what = f"of the answers are those of {one.reference}" if by_agreement else solved
+    reached_what = f"of the answers are those of {one.reference}" if is_agreement else solved
     for name, reached in one.figures.items():
         yield (
             f"{name}: {_with_interval(reached.points, percent)} {reached_what}, "
@@ -113,7 +113,7 @@ def _figures(one: Certificate) -> Iterator[str]:
 def _limits(one: Certificate) -> Iterator[str]:
     if one.evidence.judge is not None:
         yield "as far as the tasks that have a check are a random sample of all: the judge's error was measured on them"
-    if one.promise.labels == "agreement":
+    if by_agreement(one.promise.labels):
         yield (
             "no label was used: a loss is an answer that differs from the reference's, compared as votes are, whether "
             "or not it is wrong; harm is at most that, as far as answers that count as the same are equally right"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tierwise.certificate import by_agreement
 from tierwise.report.numbers import percent, ranged
 from tierwise.tuning.labels import judge_of
 
@@ -37,7 +38,7 @@ class Terms:
 
     @property
     def by_agreement(self) -> bool:
-        return self.labels == "agreement"
+        return by_agreement(self.labels)
 
     @property
     def points(self) -> str:

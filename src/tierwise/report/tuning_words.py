@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tierwise.certificate import by_agreement
 from tierwise.report.numbers import UNKNOWN, interval, percent
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def not_said(labels: Labels) -> tuple[str, ...]:
     """What a certificate with these labels does not say."""
     if labels.startswith("judge:"):
         return (*_NOT_SAID, "that the judge is right: its verdicts stand in every figure but the promise")
-    return (*(_NOT_SAID_BY_AGREEMENT if labels == "agreement" else _NOT_SAID[:1]), *_NOT_SAID[1:])
+    return (*(_NOT_SAID_BY_AGREEMENT if by_agreement(labels) else _NOT_SAID[:1]), *_NOT_SAID[1:])
 
 
 def plainly(certificate: Certificate) -> Iterator[str]:
@@ -51,7 +52,7 @@ def plainly(certificate: Certificate) -> Iterator[str]:
 
 
 def _meaning(one: Certificate, thousand: int) -> str:
-    if one.promise.labels == "agreement":
+    if by_agreement(one.promise.labels):
         return (
             f"Of 1,000 new tasks like these, the route answers at most {thousand} differently from {one.reference}, so "
             f"at most {thousand} get a wrong answer where {one.reference} alone would be right. We are "

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tierwise.analysis.duty import DUTIES
+from tierwise.certificate import by_agreement
 from tierwise.report.grid import Grid
 from tierwise.report.numbers import UNKNOWN, percent, ranged
 from tierwise.report.numbers import dollars as in_dollars
@@ -40,7 +41,7 @@ def answer(found: Repriced) -> Iterator[str]:
 
 def prices_table(found: Repriced) -> Grid:
     """Every setting before and after."""
-    is_labelled = found.record.promise.labels != "agreement"
+    is_labelled = not by_agreement(found.record.promise.labels)
     points, each = ("points", "solved") if is_labelled else (f"agrees with {found.record.reference}", "action")
     titles = ["setting", "passed", points, "$ before", "$ now"]
     titles += [f"saved before, of {found.record.serve}", f"saves now, of {found.serve}"]
@@ -87,14 +88,14 @@ def facts(found: Repriced) -> dict[str, object]:
             {
                 "setting": one.kept.name,
                 "passed": one.has_passed,
-                "points" if found.record.promise.labels != "agreement" else "agreement": msgspec.to_builtins(
+                "points" if not by_agreement(found.record.promise.labels) else "agreement": msgspec.to_builtins(
                     one.kept.figures.points
                 ),
                 "dollars_before": msgspec.to_builtins(one.kept.figures.dollars),
                 "dollars": msgspec.to_builtins(one.dollars),
                 "saving_before": msgspec.to_builtins(one.kept.saving),
                 "saving": msgspec.to_builtins(one.saving),
-                "dollars_per_solved" if found.record.promise.labels != "agreement" else "dollars_per_action": {
+                "dollars_per_solved" if not by_agreement(found.record.promise.labels) else "dollars_per_action": {
                     f"{duty:g}": msgspec.to_builtins(of) for duty, of in zip(DUTIES, one.per_solved, strict=False)
                 },
             }

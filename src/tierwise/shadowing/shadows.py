@@ -16,6 +16,7 @@ from dataclasses import replace
 from time import time
 from typing import TYPE_CHECKING, Literal
 
+from tierwise.certificate import by_agreement
 from tierwise.ledger.records import SHADOW_OF, Record, Trace
 from tierwise.policies import Single
 from tierwise.run import Action
@@ -209,7 +210,7 @@ class Shadows:
         reference's answer.
         """
         route = self._routes[one.route]
-        return route.takes_labels or route.certificate.promise.labels == "agreement" or is_labelled(one)
+        return route.takes_labels or by_agreement(route.certificate.promise.labels) or is_labelled(one)
 
     def _is_promised(self, one: Answered) -> bool:
         """Whether the promise is about this action."""
@@ -387,7 +388,7 @@ class Shadows:
         is_kept = one.answer.tier != self._routes[one.route].certificate.reference
         async with asyncio.timeout(_COMPARE_SECONDS):
             differs = await differ(one.answer, one.passes, reference, trace.passes, one.verifier)
-            if promise.labels == "agreement":
+            if by_agreement(promise.labels):
                 loss: float | None = float(differs)
             else:
                 loss = await loss_of(one.answer, reference, one.verifier, promise.kind, is_kept=is_kept)

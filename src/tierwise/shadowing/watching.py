@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tierwise.certificate import Certificate, Figure, PromiseKind
+from tierwise.certificate import Certificate, Figure, PromiseKind, by_agreement
 from tierwise.shadowing.labels import MOST_UNSETTLED, Label, Labels, Unsettled
 from tierwise.stats.drift import BrokenPromise, Change
 
@@ -45,7 +45,7 @@ class ShadowedRoute:
     @property
     def takes_labels(self) -> bool:
         """Whether its actions wait for labels. Where agreement was promised, none is needed."""
-        return bool(self.settings.label_days) and self.certificate.promise.labels != "agreement"
+        return bool(self.settings.label_days) and not by_agreement(self.certificate.promise.labels)
 
     def counted(self, state: WatchState) -> WatchState:
         """The state of this route after all losses whose turn it is now."""

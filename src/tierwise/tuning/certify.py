@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from tierwise.certificate import by_agreement
 from tierwise.stats.promises import Losses, Method
 from tierwise.tuning.chains import BETS, EXACT, LARGEST_BET, best_chain, nested_chains, rehearsed
 from tierwise.tuning.losses import is_plain, losses_on, missed_losses, most_weight, repeated, sums_of
@@ -55,7 +56,7 @@ class Promises:
     def __post_init__(self) -> None:
         if not (0 < self.limit < 1 and 0 < self.confidence < 1):
             raise ValueError("limit and confidence are between 0 and 1")
-        if self.labels == "agreement" and self.kind != "harm":
+        if by_agreement(self.labels) and self.kind != "harm":
             raise ValueError("agreement tells harm from above, and nothing about gains")
         if self.dollars is not None and (self.budget is None or not 0 < self.dollars < self.budget):
             raise ValueError("a promise of dollars needs a budget above it")
@@ -63,7 +64,7 @@ class Promises:
     @property
     def risk_name(self) -> str:
         """What the promised share is of: `harm`, `net`, `selective`, or `disagreement` where that stands for harm."""
-        return "disagreement" if self.labels == "agreement" else self.kind
+        return "disagreement" if by_agreement(self.labels) else self.kind
 
     @property
     def delta(self) -> float:

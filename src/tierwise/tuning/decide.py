@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tierwise.certificate import by_agreement
 from tierwise.spec.errors import SpecError
 from tierwise.stats.estimates import Estimate
 from tierwise.stats.promises import Losses, labels_needed
@@ -160,7 +161,7 @@ def require_feasible(found: Outlook, searched: Searched, promises: Promises) -> 
     Raises:
         SpecError: says what would be feasible.
     """
-    if promises.labels == "agreement" and found.own_harm > promises.limit:
+    if by_agreement(promises.labels) and found.own_harm > promises.limit:
         raise SpecError(
             f"two independent answers of {searched.space.reference!r} differ in "
             f"{'at least ' if found.is_least else ''}{found.own_harm:.1%} of tasks, so it disagrees with itself more "

@@ -8,6 +8,7 @@ import numpy as np
 
 from tierwise.analysis.duty import per_solved
 from tierwise.analysis.summary import design_of
+from tierwise.certificate import by_agreement
 from tierwise.tuning.costs import by_hour, costs_of
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def duties(decision: Decision, pool: Pool, *, seed: int) -> dict[str, tuple[Esti
     ids = [tasks[index].id for index in test.tolist()]
     sample = design_of(ids, tasks, ()).sample(ids)
     dollars, correct = (of[settings][:, test] for of in (searched.evaluated.dollars, searched.evaluated.correct))
-    if searched.labels == "agreement":
+    if by_agreement(searched.labels):
         correct = np.ones_like(correct)
     return {
         name: per_solved(sample, dollars[at].tolist(), timed[at].tolist(), correct[at].tolist())

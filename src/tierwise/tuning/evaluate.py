@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from tierwise.certificate import by_agreement
 from tierwise.policies import Cascade
 from tierwise.policies.acceptance import CascadeSignal
 from tierwise.policies.signals import ALTERNATIVES, has_k
@@ -145,7 +146,7 @@ def search_space(
         own_harm=own,
         has_answers=any(one.answer is not None for one in run.baseline),
         judge=judge_error(run, checks) if checks else None,
-        agreeing=agreeing_draws(run, chosen) if labels == "agreement" else None,
+        agreeing=agreeing_draws(run, chosen) if by_agreement(labels) else None,
         is_least=is_least,
         largest={name: max(one.dollars for one in of) for name, of in actions.items()},
         left_out=(*left_out, *why),

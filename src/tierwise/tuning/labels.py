@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tierwise.certificate import by_agreement
 from tierwise.spec.errors import SpecError
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def require_kind(labels: Labels, kind: str) -> None:
             "give all tasks checks",
             field="--promise",
         )
-    if labels == "agreement" and kind != "harm":
+    if by_agreement(labels) and kind != "harm":
         why = {
             "net": "gains are answers that are right where the reference is wrong, and agreement tells neither",
             "selective": "it is about wrong answers, and one that differs from the reference's may be right",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from tierwise.certificate import by_agreement
 from tierwise.policies import Single
 from tierwise.policies.acceptance import reading
 from tierwise.pools.choice import TooFewDraws
@@ -152,7 +153,7 @@ class Runner:
         )
         graded = self.array(np.nan if one.correct is None else float(one.correct) for one in actions)
         return Outcomes(
-            correct=1 - differs if self.labels == "agreement" else graded,
+            correct=1 - differs if by_agreement(self.labels) else graded,
             dollars=self.array(one.dollars for one in actions),
             seconds=self.array(one.seconds for one in actions),
             kept=self.array(float(bool(last) and one.asked != last) for one in actions),

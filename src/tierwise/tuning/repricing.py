@@ -20,7 +20,7 @@ import numpy as np
 from tierwise import plan as planning
 from tierwise.analysis.duty import per_solved
 from tierwise.analysis.summary import design_of
-from tierwise.certificate import Certificate, Saving, Split, conditions_of
+from tierwise.certificate import Certificate, Saving, Split, by_agreement, conditions_of
 from tierwise.pools.reading import read_pool, used_by
 from tierwise.runs.directory import ConfigSource, RunDirectory
 from tierwise.spec.errors import SpecError
@@ -153,7 +153,7 @@ def reprice(record: TuningRecord, pool: Pool, prices: Mapping[str, Price]) -> Re
     serve = min(fixed, key=lambda at: mean[at], default=reference)
     ids = [tasks[at].id for at in test]
     measured = _Measured(design_of(ids, tasks, ()).sample(ids), costs.dollars[:, test])
-    is_labelled = record.promise.labels != "agreement"
+    is_labelled = not by_agreement(record.promise.labels)
     solved = costs.correct[:, test] if is_labelled else np.ones_like(costs.dollars[:, test])
     rows = tuple(
         RepricedSetting(

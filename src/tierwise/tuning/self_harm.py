@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tierwise.certificate import by_agreement
 from tierwise.policies import Single
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def own_harm(run: Runner, reference: str, of: Outcomes) -> tuple[float, bool]:
     plan = run.plan
     source = run.pool.source(plan.runs_as[plan.deployment_of(reference)], plan.tiers[reference].sampling.fields())
     drawn = source if isinstance(plan.tiers[reference].policy.member, Single) else None
-    shares = list(_differing(run, drawn) if run.labels == "agreement" else _harmed(run, drawn, of))
+    shares = list(_differing(run, drawn) if by_agreement(run.labels) else _harmed(run, drawn, of))
     weights = [run.pool.tasks[task].task.weight for task, _ in shares]
     mean = float(np.average([share for _, share in shares], weights=weights)) if shares else 0.0
     return mean, drawn is None
