@@ -315,6 +315,8 @@ def main() -> None:
         uvloop.run(attack(options.port, options.attack, options.seconds, options.connections))
         return
     names = [name for name in ATTACKS if options.only in name]
+    if not names:
+        parser.error(f"no attack's name contains {options.only!r}; the attacks are: {', '.join(ATTACKS)}")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         engines = [running(__file__, "--engine", log=folder / f"engine{number}.log") for number in range(2)]

@@ -1,14 +1,16 @@
 """Real clients that call tools, through the policies of the quickstart, on a scripted server.
 
     python benchmarks/clients.py --into FOLDER [--only openai,codex] [--json FILE] [--table docs/apis.md]
-    python benchmarks/clients.py --into FOLDER --only openai,langchain --checkpoint FILE.gguf
+    python benchmarks/clients.py --into FOLDER --only claude_code,codex --models fast --checkpoint FILE.gguf
 
 Installs the clients of `CLIENTS` under FOLDER, those in Python into virtual environments and the others with npm, each
 once. `--table` writes their rows into a table of the documentation, and leaves those of other clients as they are. The
 server refuses log-probabilities with tools in a stream, as llama.cpp does, and calls one tool. A cell is met if the
-client ran the tool (coding agents: wrote the file) and ended with its result. Exits with 1 if a cell is not met, or if
-an action has no answer. With `--checkpoint` the tiers run on llama.cpp with that file. The model may then be the reason
-that a cell is not met, so only actions without an answer count.
+client ran the tool (coding agents: wrote the file) and ended with its result; LlamaIndex and LiteLLM also have to
+answer without a tool, and to raise their own error for a model that is not there. Exits with 1 if a cell is not met, or
+if an action has no answer. With `--checkpoint` the tiers run on llama.cpp with that file, and Claude Code and Codex
+send short prompts and few tools. The model may then be the reason that a cell is not met, so only actions without an
+answer count.
 """
 
 from __future__ import annotations
@@ -32,8 +34,15 @@ if TYPE_CHECKING:
 
 PROGRAMS = HERE / "client_programs"
 MODELS = ("fast", "standard", "max", "auto")
+DEPLOYMENT = "gpt-4o"
+"""A name that clients know which take OpenAI's models only."""
 TASK = "Write the text `17 degrees` into the file hello.txt in this folder. Do nothing else."
-SECONDS = 180
+ALL_WELL = "all as it should be"
+"""What a program says that does several things in one process, because it takes seconds to start."""
+SECONDS, REAL_SECONDS = 180, 1200
+"""For one run of a client: on the scripted server, and on a real model."""
+SYSTEM = "You are a coding agent. Use your tools to change files, then say what you did."
+"""Instead of prompts of thousands of tokens, for a small model."""
 BEGIN, END = "<!-- clients -->", "<!-- end of clients -->"
 """What stands around the table of clients."""
 
@@ -52,12 +61,12 @@ def config(deployment: dict[str, Any], checkpoint: Path | None = None) -> dict[s
     """The tiers of examples/quickstart.yaml on one deployment."""
     return {
         "checkpoints": {} if checkpoint is None else {"model": {"source": f"file:{checkpoint}"}},
-        "deployments": {"up": deployment},
+        "deployments": {DEPLOYMENT: deployment},
         "tiers": {
-            "fast": {"deployment": "up", "policy": "single", "sampling": {"temperature": 0}},
-            "standard": {"deployment": "up", "policy": {"majority": {"n": 3}}, "sampling": {"temperature": 0.6}},
+            "fast": {"deployment": DEPLOYMENT, "policy": "single", "sampling": {"temperature": 0}},
+            "standard": {"deployment": DEPLOYMENT, "policy": {"majority": {"n": 3}}, "sampling": {"temperature": 0.6}},
             "max": {
-                "deployment": "up",
+                "deployment": DEPLOYMENT,
                 "policy": {"best_of_n": {"n": 6}},
                 "sampling": {"temperature": 0.6},
                 "budget": {"passes": 6, "seconds": 60},
@@ -89,6 +98,9 @@ def in_node(label: str, api: str, folder: str, *packages: str) -> Client:
 
 
 CHAT, RESPONSES, MESSAGES = "/v1/chat/completions", "/v1/responses", "/v1/messages"
+LLAMA_INDEX = ("llama-index-llms-openai", "llama-index-llms-openai-like")
+LITELLM = ("litellm==1.110.2", "fastapi", "orjson", "soundfile")
+"""Its SDK, which imports the others where it streams Anthropic's messages. Pinned: release 1.107.0 was compromised."""
 CLIENTS = {
     "openai": in_python("openai-python, `chat.completions`", CHAT, "openai", "openai"),
     "openai_responses": in_python("openai-python, `responses`", RESPONSES, "openai", "openai"),
@@ -99,6 +111,14 @@ CLIENTS = {
     "langchain_responses": in_python("LangChain, `use_responses_api`", RESPONSES, "langchain", "langchain-openai"),
     "anthropic": in_python("anthropic-python", MESSAGES, "anthropic", "anthropic"),
     "anthropic_node": in_node("anthropic-node", MESSAGES, "anthropic-node", "@anthropic-ai/sdk"),
+    "llama_index": in_python("LlamaIndex, `OpenAI`", CHAT, "llamaindex", *LLAMA_INDEX),
+    "llama_index_responses": in_python("LlamaIndex, `OpenAIResponses`", RESPONSES, "llamaindex", *LLAMA_INDEX),
+    "llama_index_like": in_python("LlamaIndex, `OpenAILike`", CHAT, "llamaindex", *LLAMA_INDEX),
+    "litellm": in_python("LiteLLM, `openai/…`", CHAT, "litellm", *LITELLM),
+    "litellm_responses": in_python("LiteLLM, `responses`", RESPONSES, "litellm", *LITELLM),
+    "litellm_bridge": in_python("LiteLLM, `openai/responses/…`", RESPONSES, "litellm", *LITELLM),
+    "litellm_anthropic": in_python("LiteLLM, `anthropic/…`", MESSAGES, "litellm", *LITELLM),
+    "litellm_messages": in_python("LiteLLM, `anthropic.messages` for `openai/…`", RESPONSES, "litellm", *LITELLM),
     "inspect": in_python("Inspect", CHAT, "inspect", "inspect-ai", "openai"),
     "aider": in_python("aider", CHAT, "aider", "aider-chat"),
     "opencode": in_node("opencode", CHAT, "opencode", "opencode-ai"),
@@ -110,8 +130,11 @@ CLIENTS = {
 class Clients:
     """Installs clients under a folder, and runs one task with each."""
 
-    def __init__(self, folder: Path, url: str) -> None:
+    def __init__(self, folder: Path, url: str, *, is_real: bool = False) -> None:
         self._folder, self._url = folder, url
+        self._is_real = is_real
+        """Whether a real, small model answers."""
+        self._seconds = REAL_SECONDS if is_real else SECONDS
 
     def openai(self, model: str) -> str:
         return self._both(self._python("openai"), "use_openai.py", model)
@@ -144,16 +167,50 @@ class Clients:
             "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
             "DISABLE_AUTOUPDATER": "1",
         }
-        flags = ["--allowedTools", "Write", "--permission-mode", "acceptEdits", "--output-format", "stream-json"]
+        flags = ["--allowedTools", "Write", "--permission-mode", "acceptEdits"]
+        streamed = ("--verbose", "--output-format", "stream-json")
+        flags += ("--tools", "Write", "--system-prompt", SYSTEM) if self._is_real else streamed
         task = f"{TASK} It is in the folder {{folder}}."
         program = self._node("claude_code") / ".bin/claude"
-        return self._writes(program, "-p", task, "--verbose", *flags, environment=environment)
+        return self._writes(program, "-p", task, *flags, environment=environment)
 
     def langchain(self, model: str) -> str:
         return self._both(self._python("langchain"), "use_langchain.py", model, "chat")
 
     def langchain_responses(self, model: str) -> str:
         return self._both(self._python("langchain_responses"), "use_langchain.py", model, "responses")
+
+    def llama_index(self, model: str) -> str:
+        return self._llama_index("OpenAI", model)
+
+    def llama_index_responses(self, model: str) -> str:
+        return self._llama_index("OpenAIResponses", model)
+
+    def llama_index_like(self, model: str) -> str:
+        return self._llama_index("OpenAILike", model)
+
+    def litellm(self, model: str) -> str:
+        return self._litellm("chat", model)
+
+    def litellm_responses(self, model: str) -> str:
+        return self._litellm("responses", model)
+
+    def litellm_bridge(self, model: str) -> str:
+        return self._litellm("bridge", model)
+
+    def litellm_anthropic(self, model: str) -> str:
+        return self._litellm("anthropic", model)
+
+    def litellm_messages(self, model: str) -> str:
+        return self._litellm("messages", model)
+
+    def _llama_index(self, kind: str, model: str) -> str:
+        return self._says(
+            ALL_WELL, self._python("llama_index"), PROGRAMS / "use_llama_index.py", self._url, model, kind
+        )
+
+    def _litellm(self, route: str, model: str) -> str:
+        return self._says(ALL_WELL, self._python("litellm"), PROGRAMS / "use_litellm.py", self._url, model, route)
 
     def inspect(self, model: str) -> str:
         python = self._python("inspect")
@@ -178,16 +235,23 @@ class Clients:
     def codex(self, model: str) -> str:
         keys = {"name": "Tierwise", "base_url": self._url, "env_key": "TIERWISE_KEY", "wire_api": "responses"}
         provider = ",".join(f'{name}="{value}"' for name, value in keys.items())
+        provider += f",stream_idle_timeout_ms={1000 * REAL_SECONDS}"  # for which the first token may take
         settings = ("-c", f"model_providers.tierwise={{{provider}}}", "-c", "model_provider=tierwise")
         # What contains its commands is no part of this test, and needs rights that a container may lack.
-        flags = ("--skip-git-repo-check", "--sandbox", "danger-full-access", "--model", model)
+        flags = ["--skip-git-repo-check", "--sandbox", "danger-full-access", "--model", model]
+        if self._is_real:
+            prompt = self._folder / "system.md"
+            prompt.write_text(SYSTEM, encoding="utf-8")
+            flags += ["-c", f"model_instructions_file={prompt}", "-c", 'web_search="disabled"']
+            left_out = ("view_image", "goals", "multi_agent", "collaboration_modes", "skill_search", "plugins", "apps")
+            flags += [part for feature in left_out for part in ("--disable", feature)]
         program = self._node("codex") / ".bin/codex"
         return self._writes(program, "exec", *flags, *settings, TASK, environment={"TIERWISE_KEY": "none"})
 
     def version(self, name: str) -> str:
         """The version of an installed client."""
         client = CLIENTS[name]
-        package = client.packages[0]
+        package = client.packages[0].partition("==")[0]
         if client.is_node:
             return str(json.loads((self._node(name) / package / "package.json").read_text(encoding="utf-8"))["version"])
         program = "import importlib.metadata, sys; print(importlib.metadata.version(sys.argv[1]))"
@@ -223,7 +287,7 @@ class Clients:
         return "; ".join(f"{way}: {why}" for way in ways if (why := self._says("17 degrees", *command, way)))
 
     def _says(self, words: str, *command: str | Path) -> str:
-        done = run(*command, check=False)
+        done = run(*command, check=False, seconds=self._seconds)
         if done.returncode == 0 and words in done.stdout:
             return ""
         return f"exit code {done.returncode}: {(done.stdout + done.stderr)[-300:]}"
@@ -235,7 +299,7 @@ class Clients:
             work.mkdir()
             home = {"HOME": place, "XDG_CONFIG_HOME": f"{place}/config", "XDG_DATA_HOME": f"{place}/data"}
             parts = [part.replace("{folder}", str(work)) if isinstance(part, str) else part for part in command]
-            done = run(*parts, check=False, folder=work, environment={**home, **environment})
+            done = run(*parts, check=False, folder=work, environment={**home, **environment}, seconds=self._seconds)
             file = work / "hello.txt"
             if done.returncode == 0 and file.is_file() and "17 degrees" in file.read_text(encoding="utf-8"):
                 return ""
@@ -247,6 +311,7 @@ def run(
     check: bool = True,
     folder: Path | None = None,
     environment: Mapping[str, str] | None = None,
+    seconds: float = SECONDS,
 ) -> subprocess.CompletedProcess[str]:
     """Run a command; on timeout, its exit code is 124."""
     try:
@@ -258,7 +323,7 @@ def run(
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=SECONDS if not check else 900,
+            timeout=seconds if not check else 900,
         )
     except subprocess.TimeoutExpired as late:
         said = bytes(late.stdout or b"").decode(errors="replace")
@@ -300,11 +365,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--into", type=Path, required=True, help="folder for the clients")
     parser.add_argument("--only", default=",".join(CLIENTS), help="clients, by comma")
+    parser.add_argument("--models", default=",".join(MODELS), help="tiers and routes, by comma")
     parser.add_argument("--checkpoint", type=Path, help="a GGUF file to run instead of the scripted server")
     parser.add_argument("--json", type=Path, help="write the results to this file")
     parser.add_argument("--table", type=Path, help="a page whose table of clients gets their rows")
     options = parser.parse_args()
-    names = [name for name in options.only.split(",") if not CLIENTS[name].is_node or shutil.which("npm")]
+    chosen = options.only.split(",")
+    if options.table and options.models != ",".join(MODELS):
+        parser.error("--table needs every model, because it writes whole rows; leave out --models")
+    if unknown := set(options.models.split(",")) - set(MODELS):
+        parser.error(f"there is no model {', '.join(sorted(unknown))}; the models are: {', '.join(MODELS)}")
+    if unknown := set(chosen) - set(CLIENTS):
+        parser.error(f"there is no client {', '.join(sorted(unknown))}; the clients are: {', '.join(CLIENTS)}")
+    names = [name for name in chosen if not CLIENTS[name].is_node or shutil.which("npm")]
     results: list[Result] = []
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
@@ -312,11 +385,11 @@ def main() -> None:
             running(PROGRAMS / "upstream.py", log=folder / "upstream.log") as (_, upstream),
             tierwise(_config(options.checkpoint, upstream), folder) as (_, url),
         ):
-            clients = Clients(options.into.resolve(), url)
+            clients = Clients(options.into.resolve(), url, is_real=options.checkpoint is not None)
             versions = {}
             for name in names:
                 versions[name] = clients.version(name)
-                for model in MODELS:
+                for model in options.models.split(","):
                     results.append(Result(client=name, model=model, why=getattr(clients, name)(model)))
                     print(f"{name:21} {versions[name]:10} {model:9} {results[-1].why or 'met'}", flush=True)
         actions, failed = failed_actions(folder / "ledger.db")
@@ -337,7 +410,7 @@ def main() -> None:
 def _config(checkpoint: Path | None, upstream: str) -> dict[str, Any]:
     if checkpoint is None:
         return config({"engine": "http", "url": upstream})
-    settings = {"engine": "llama.cpp", "checkpoint": "model", "context": 4096, "slots": 2}
+    settings = {"engine": "llama.cpp", "checkpoint": "model", "context": 8192, "slots": 2}
     return config(settings, checkpoint.resolve())
 
 

@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections import Counter
 from contextlib import aclosing, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ import msgspec
 
 from tierwise.engines.engine import Deployment
 from tierwise.gateway.app import application
+from tierwise.gateway.exchange import Exchange, HungUp
 from tierwise.ledger.by import By
 from tierwise.ledger.prices import Price, PriceBook
 from tierwise.ledger.read import Reader
@@ -40,11 +41,9 @@ from tierwise.spec.errors import Broken, Garbled, Overloaded, Refused, TimedOut
 from tierwise.testing import Reply, ScriptedEngine, cascade, frozen
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator
+    from collections.abc import AsyncGenerator, Iterator, Mapping
 
-    from starlette.applications import Starlette
-    from starlette.types import Message
-
+    from tierwise.gateway.app import Endpoint
     from tierwise.policies import Policy
     from tierwise.spec.call import Call, Chunk
     from tierwise.spec.errors import LedgerError
@@ -110,55 +109,18 @@ class User:
     status: int = 0
     action: str = ""
     received: bytes = b""
-    gone: asyncio.Event = field(default_factory=asyncio.Event)
-    _asked: bool = False
-    _sends: int = 0
+    has_left: bool = False
 
-    async def visit(self, app: Starlette) -> None:
-        scope = {
-            "type": "http",
-            "asgi": {"version": "3.0"},
-            "http_version": "1.1",
-            "method": "POST",
-            "scheme": "http",
-            "path": "/v1/chat/completions",
-            "raw_path": b"/v1/chat/completions",
-            "query_string": b"",
-            "root_path": "",
-            "headers": [(b"content-type", b"application/json")],
-        }
+    async def visit(self, app: Endpoint) -> None:
+        visit = Visit(self)
         leaving = None
         if self.leaves_after_seconds is not None:
-            leaving = asyncio.get_running_loop().call_later(self.leaves_after_seconds, self.gone.set)
-        await app(scope, self._receive, self._send)
+            leaving = asyncio.get_running_loop().call_later(self.leaves_after_seconds, visit.leave)
+        answer = app.answering(visit.path)
+        assert answer is not None
+        await answer(visit)
         if leaving is not None:
             leaving.cancel()
-
-    async def _receive(self) -> Message:
-        if not self._asked:
-            self._asked = True
-            half = len(self.body) // 2
-            return {"type": "http.request", "body": self.body[:half], "more_body": True}
-        if self.leaves_asking:
-            return {"type": "http.disconnect"}
-        if self.body:
-            rest, self.body = self.body[len(self.body) // 2 :], b""
-            return {"type": "http.request", "body": rest, "more_body": False}
-        await self.gone.wait()
-        return {"type": "http.disconnect"}
-
-    async def _send(self, message: Message) -> None:
-        if self.gone.is_set():
-            return  # like a server, which may notice the disconnect before the application
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            self.action = dict(message["headers"]).get(b"x-tierwise-action", b"").decode()
-            return
-        await asyncio.sleep(self.pause)
-        self.received += message.get("body", b"")
-        self._sends += 1
-        if self._sends == self.leaves_after_sends:
-            self.gone.set()
 
     @property
     def usage(self) -> tuple[int, int] | None:
@@ -176,6 +138,76 @@ class User:
         except msgspec.DecodeError:
             return None
         return (usage["prompt_tokens"], usage["completion_tokens"]) if usage else None
+
+
+class Visit(Exchange):
+    """The request of a user, whose body comes in two parts, and the response, which is read slowly."""
+
+    whole = None
+
+    def __init__(self, user: User) -> None:
+        super().__init__("/v1/chat/completions", [(b"content-type", b"application/json")])
+        self._user = user
+        self._parts = 0
+        self._sends = 0
+        self._read = asyncio.Event()
+        self._read.set()
+
+    def leave(self) -> None:
+        if self.disconnected or self.response_complete:
+            return
+        self.disconnected = self._user.has_left = True
+        self._read.set()
+        if self.when_gone is not None:
+            self.when_gone()
+
+    async def part(self) -> tuple[bytes, bool]:
+        self._parts += 1
+        body, half = self._user.body, len(self._user.body) // 2
+        if self._parts == 1:
+            return body[:half], True
+        if self._user.leaves_asking:
+            self.leave()
+        if self.disconnected:
+            raise HungUp
+        return body[half:], False
+
+    async def respond(self, status: int, headers: Mapping[str, str], content: bytes) -> None:
+        self.begin(status, headers)
+        await self.end(content)
+
+    def begin(self, status: int, headers: Mapping[str, str]) -> None:
+        self.response_started = True
+        if not self.disconnected:
+            self._user.status, self._user.action = status, headers.get("x-tierwise-action", "")
+
+    def write(self, data: bytes) -> None:
+        if self.disconnected:
+            return
+        self._user.received += data
+        self._sends += 1
+        if self._sends == self._user.leaves_after_sends:
+            asyncio.get_running_loop().call_soon(self.leave)
+        elif self._user.pause:
+            self._read.clear()
+            asyncio.get_running_loop().call_later(self._user.pause, self._go_on)
+
+    async def end(self, data: bytes) -> None:
+        await self.writable()
+        self.write(data)
+        self.response_complete = not self.disconnected
+
+    @property
+    def is_writable(self) -> bool:
+        return self._read.is_set()
+
+    async def writable(self) -> None:
+        await self._read.wait()
+
+    def _go_on(self) -> None:
+        self._read.set()
+        if self.when_writable is not None:
+            self.when_writable()
 
 
 def user(draw: random.Random) -> User:
@@ -305,7 +337,7 @@ async def run(actions: int, seed: int, book: Ledger) -> tuple[list[User], dict[s
             await asyncio.wait({visit})
             if not visit.cancelled():
                 one.broke = visit.exception()
-            elif not one.gone.is_set():
+            elif not one.has_left:
                 one.broke = asyncio.CancelledError()
 
     async def kill_backends() -> None:

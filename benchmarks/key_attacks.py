@@ -1,10 +1,12 @@
 """Attacks budgets: several endpoints on one database, killed amid streams, with clocks that jump. Overspent must be 0.
 
-    python benchmarks/key_attacks.py [--seconds 60] [--processes 4] [--clients 12] [--seed 0]
+    python benchmarks/key_attacks.py [--seconds 60] [--processes 4] [--workers 1] [--sqlite] [--clients 12] [--seed 0]
 
 Real `tierwise serve` processes share a private PostgreSQL and one key with a small budget per hour. Clients ask
 without pause: streams and whole answers, `single` and a vote of 16, up to 16 choices, and some hang up. Meanwhile
 processes are killed with SIGKILL and started again, and the clock of each jumps by up to an hour in both directions.
+With `--workers`, each of the processes is several, and it is one of those that is killed. With `--sqlite` the database
+is a file.
 The engine counts what it was asked and what it sent, so it knows what was really spent, also in passes that no ledger
 has.
 Exits with 1 if that is more than what the budgets have charged, or if any period was charged more than its limit.
@@ -118,6 +120,7 @@ class Server:
     number: int
     folder: Path
     ledger: str
+    workers: int
     process: subprocess.Popen[str] | None = None
     url: str = ""
     kills: int = 0
@@ -130,7 +133,7 @@ class Server:
         command = [sys.executable, "-c", _PROGRAM, str(self.clock), "serve", str(self.folder / "tierwise.yaml")]
         with (self.folder / f"log{self.number}").open("ab") as log:
             self.process = subprocess.Popen(
-                [*command, "--port", "0", "--ledger", self.ledger],
+                [*command, "--port", "0", "--ledger", self.ledger, "--workers", str(self.workers)],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
@@ -143,7 +146,13 @@ class Server:
         self.url = f"{line[-1]}/v1/chat/completions"
 
     def kill(self) -> None:
-        if self.process is not None:
+        """Kill the process, or one of its workers, which is then replaced."""
+        if self.process is not None and self.workers > 1:
+            (nursery,) = children(self.process.pid)
+            if workers := children(nursery):
+                os.kill(random.choice(workers), signal.SIGKILL)
+                self.kills += 1
+        elif self.process is not None:
             self.process.kill()
             self.process.wait()
             self.kills += 1
@@ -154,6 +163,11 @@ class Server:
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(20)
             self.process.kill()
+
+
+def children(pid: int) -> list[int]:
+    """The process ids of the children of a process."""
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 async def ask(session: aiohttp.ClientSession, server: Server, secret: str, rng: random.Random) -> str:
@@ -200,7 +214,8 @@ async def attack(servers: list[Server], secret: str, options: argparse.Namespace
             await asyncio.sleep(rng.uniform(1.0, 3.0))
             server = rng.choice(servers)
             server.kill()
-            await asyncio.to_thread(server.start)
+            if server.workers == 1:
+                await asyncio.to_thread(server.start)
 
     async def jumps() -> None:
         rng = random.Random(f"{options.seed}/jumps")
@@ -232,7 +247,7 @@ def run(ledger: str, folder: Path, options: argparse.Namespace) -> int:
     prepare(location)
     store = KeyStore(location, who="attack")
     _, secret = store.create(limits=Limits(max_budget=options.budget, budget_duration="1h"))
-    servers = [Server(number, folder, ledger) for number in range(options.processes)]
+    servers = [Server(number, folder, ledger, options.workers) for number in range(options.processes)]
     for server in servers:
         server.clock.write_text("0")
         server.start()
@@ -262,13 +277,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--processes", type=int, default=4)
+    parser.add_argument("--workers", type=int, default=1, help="of each process")
+    parser.add_argument("--sqlite", action="store_true", help="a file instead of PostgreSQL")
     parser.add_argument("--clients", type=int, default=12)
     parser.add_argument("--no-kills", action="store_true", help="so that no lease of a killed process covers anything")
     parser.add_argument("--budget", type=float, default=BUDGET, help="dollars per hour")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, postgresql.running() as server:
-        return run(server.url(), Path(folder), options)
+    with tempfile.TemporaryDirectory() as folder:
+        if options.sqlite:
+            return run(str(Path(folder, "ledger.db")), Path(folder), options)
+        with postgresql.running() as server:
+            return run(server.url(), Path(folder), options)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,17 @@
 """The cost of writing to the ledger per request, and of queries on a large ledger.
 
     python benchmarks/ledger.py [--actions 5000] [--folder .]
+    python benchmarks/ledger.py --rates 50,500,2000 [--seconds 4] [--ledger FILE|URL] [--folder .]
     python benchmarks/ledger.py --stored 1000000 [--ledger FILE|URL] [--folder .]
 
 The first command measures writes: `Ledger.write` next to a bare `os.write` of the same line, in the same run. `paced`
 leaves 2 ms between actions, like requests; `flat out` leaves none, so that the writer thread competes for the
 interpreter, and the time until everything is stored gives its throughput.
 
-The second command measures reads: it fills a ledger with that many actions of 30 days (1, 2 or 3 passes each), and runs
+The second command measures what an action costs in CPU time at so many actions a second: entry, line and journal in the
+thread of the request, and its share of the writer's batches.
+
+The third command measures reads: it fills a ledger with that many actions of 30 days (1, 2 or 3 passes each), and runs
 `tierwise ledger` as a user does. The run with the least CPU time of five counts. Exits with 1 if, on SQLite, a sum
 takes more than 2 s of CPU, or `show` more than 0.5 s.
 """
@@ -18,13 +22,15 @@ import argparse
 import os
 import random
 import resource
+import secrets
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,6 +107,8 @@ def alarm(error: LedgerError) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--actions", type=int, default=5000)
+    parser.add_argument("--rates", help="measure the CPU time of an action at these numbers of actions a second")
+    parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--stored", type=int, help="measure reads on a ledger with this many actions")
     parser.add_argument(
         "--ledger", help="the ledger to read from; a new file by default. A ledger that has actions is used as it is"
@@ -110,6 +118,11 @@ def main() -> None:
     if options.stored:
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
             sys.exit(read(options.ledger or str(Path(folder, "ledger.db")), options.stored, Path(folder)))
+    if options.rates:
+        for rate, passes in product(map(int, options.rates.split(",")), (1, 5)):
+            with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+                spend(options.ledger or str(Path(folder, "ledger.db")), rate, options.seconds, passes)
+        return
     for passes in (1, 5):
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
             measure(Path(folder), passes, options.actions)
@@ -135,6 +148,32 @@ def measure(folder: Path, passes: int, actions: int) -> None:
         ledger.flush(600)
         print(f"  stored {actions / (time.perf_counter() - began):,.0f} actions a second")
         os.close(bare)
+
+
+def spend(where: str, rate: int, seconds: float, passes: int) -> None:
+    """Print the CPU time of an action, at an even rate."""
+    run = secrets.token_hex(4)
+    made = [record(f"{run}-{number}", passes) for number in range(int(rate * seconds))]
+    with Ledger.open(where, PRICES, alarm) as ledger:
+        ledger.write(record(run, passes))
+        ledger.flush(60)
+        writer = next(thread for thread in threading.enumerate() if thread.name == "ledger")
+        assert writer.ident is not None
+        clock = time.pthread_getcpuclockid(writer.ident)
+        before, began, asked = time.clock_gettime(clock), time.perf_counter(), 0.0
+        for number, one in enumerate(made):
+            time.sleep(max(0.0, began + number / rate - time.perf_counter()))
+            cpu = time.thread_time()
+            ledger.write(one)
+            asked += time.thread_time() - cpu
+        ledger.flush(60)
+        stored = time.clock_gettime(clock) - before
+    each = 1e6 / len(made)
+    print(
+        f"{rate:5} actions a second, {passes} passes: CPU µs per action {(asked + stored) * each:6.1f}"
+        f" (request {asked * each:6.1f}, writer {stored * each:6.1f})",
+        flush=True,
+    )
 
 
 def read(ledger: str, actions: int, folder: Path) -> int:

@@ -3,6 +3,8 @@
     python benchmarks/overhead.py                         a fast fake backend, beside a bare aiohttp proxy
     python benchmarks/overhead.py --proxies all --page    every proxy of `proxies.py`, written into docs/serving.md
     python benchmarks/overhead.py --before ../old         also the Tierwise of another checkout
+    python benchmarks/overhead.py --guard                 fails if a request takes more than overhead_bounds.py allows
+    python benchmarks/overhead.py --workers 2             also Tierwise with several processes
     python benchmarks/overhead.py --model                 also a small real model on llama.cpp, with 8 streams
 
 Everything is measured in one run, in alternating blocks, so that noise affects all of them equally. CPU is user and
@@ -34,6 +36,7 @@ import httptools
 import uvloop
 
 from many_streams import Streams, watch
+from overhead_bounds import exceeded
 from pages import write_between
 from peers.environments import version
 from processes import HERE, backend, children, cpu_seconds, running, tierwise
@@ -130,8 +133,10 @@ async def load(url: str, body: dict[str, Any], *, callers: int, seconds: float) 
 
 
 def tokens_in(answer: bytes) -> int:
-    """The last usage in a response."""
-    _, _, rest = answer.rpartition(b'"completion_tokens":')
+    """The last usage in a response; 0 if it has none, as some streams of LiteLLM's."""
+    _, found, rest = answer.rpartition(b'"completion_tokens":')
+    if not found:
+        return 0
     return int(rest.lstrip().split(b",")[0].split(b"}")[0] or 0)
 
 
@@ -167,7 +172,7 @@ MESSAGES = [
 CALLERS = (1, 32)
 CROWDS = {256: (100, 0.02), 1000: (20, 0.2)}
 """Streams that open at once: their events, and the seconds between two."""
-BEFORE = "before"
+BEFORE, WHOLE, WORKERS = "before", "whole", "workers"
 
 
 async def take_turns(targets: Targets, *, blocks: int, seconds: float) -> Cells:
@@ -229,10 +234,15 @@ async def crowds(targets: Targets, table: Table, *, blocks: int) -> None:
 
 
 @contextmanager
-def fronts(folder: Path, upstream: str, names: Sequence[str], before: Path | None) -> Iterator[Targets]:
-    """Tierwise and other proxies in front of an upstream, and the upstream itself."""
+def fronts(
+    folder: Path, upstream: str, names: Sequence[str], before: Path | None, *, whole: bool = False, workers: int = 1
+) -> Iterator[Targets]:
+    """Tierwise and other proxies in front of an upstream, and the upstream itself.
+
+    `whole`: also a Tierwise that asks it for no streams. `workers`: if above 1, also a Tierwise with so many.
+    """
     folder.mkdir()
-    config = {
+    config: dict[str, Any] = {
         "deployments": {"fake": {"engine": "http", "url": upstream, "model": "fake"}},
         "tiers": {"fast": {"deployment": "fake", "policy": "single"}},
         "prices": {"fake": {"prompt": 0.15, "completion": 0.6}},
@@ -247,6 +257,16 @@ def fronts(folder: Path, upstream: str, names: Sequence[str], before: Path | Non
             start = f"import sys; sys.path.insert(0, {str(before.resolve() / 'src')!r})"
             run_it = f"{start}; import runpy; runpy.run_module('tierwise', run_name='__main__')"
             targets[BEFORE] = stack.enter_context(tierwise(config, old, "-c", run_it))
+        if whole:
+            asks_whole = folder / WHOLE
+            asks_whole.mkdir()
+            without = {"fake": {**config["deployments"]["fake"], "drop": ["stream"]}}
+            targets[WHOLE] = stack.enter_context(tierwise({**config, "deployments": without}, asks_whole))
+        if workers > 1:
+            several = folder / WORKERS
+            several.mkdir()
+            options = ("--workers", str(workers))
+            targets[WORKERS] = stack.enter_context(tierwise(config, several, options=options))
         targets["tierwise"] = stack.enter_context(tierwise(config, folder))
         yield targets
 
@@ -257,14 +277,16 @@ def against_fake(folder: Path, wanted: argparse.Namespace) -> Table:
     if not wanted.only_crowds:
         with (
             backend(folder) as upstream,
-            fronts(folder / "requests", upstream, names, wanted.before) as targets,
+            fronts(
+                folder / "requests", upstream, names, wanted.before, whole=wanted.whole, workers=wanted.workers
+            ) as targets,
         ):
             cells = uvloop.run(take_turns(targets, blocks=wanted.blocks, seconds=wanted.seconds))
             table = figures(cells, list(targets))
     if wanted.crowd_blocks:
         with (
             running(HERE / "many_streams.py", "upstream", log=folder / "paced.log") as (_, upstream),
-            fronts(folder / "crowds", upstream, names, wanted.before) as targets,
+            fronts(folder / "crowds", upstream, names, wanted.before, wanted.workers) as targets,
         ):
             uvloop.run(crowds(targets, table, blocks=wanted.crowd_blocks))
     return table
@@ -319,7 +341,7 @@ def write_page(table: Table, names: Sequence[str], wanted: argparse.Namespace) -
     how = f"--blocks {wanted.blocks} --seconds {wanted.seconds:g} --crowd-blocks {wanted.crowd_blocks}"
     command = f"python benchmarks/overhead.py --proxies all {how} --page"
     about = f"`{command}`, {date.today():%Y-%m-%d}, {cores} cores, Python {python}; {', '.join(versions)}."  # noqa: DTZ011 - as read
-    head, *rest = lines({name: row for name, row in table.items() if name != BEFORE})
+    head, *rest = lines({name: row for name, row in table.items() if name not in (BEFORE, WHOLE)})
     rows = [head, ["---", *["---:"] * (len(head) - 1)], *rest]
     text = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     write_between(PAGE, BEGIN, END, f"{about}\n\n{text}")
@@ -407,12 +429,19 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("--proxies", nargs="*", choices=[*OWN, *OTHERS, "all"], default=["aiohttp"], metavar="NAME")
     parser.add_argument("--before", type=Path, metavar="CHECKOUT", help="also measure the Tierwise of another checkout")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="also measure Tierwise with N workers")
     parser.add_argument("--crowd-blocks", type=int, default=1, help="repeats of the many streams; 0 leaves them out")
+    parser.add_argument(
+        "--whole", action="store_true", help="also Tierwise when it asks its engine for whole answers only"
+    )
     parser.add_argument("--only-crowds", action="store_true", help="measure only the many streams")
+    parser.add_argument("--guard", action="store_true", help="compare with the floor, and fail beyond the bounds")
     parser.add_argument("--page", action="store_true", help=f"write the table into {PAGE.name}")
     wanted = parser.parse_args()
     if "all" in wanted.proxies:
         wanted.proxies = [*OTHERS, *OWN]
+    if wanted.guard:
+        wanted.proxies, wanted.crowd_blocks = ["floor"], 0
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -430,6 +459,8 @@ def main() -> None:
             )
     if wanted.json:
         wanted.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
+    if wanted.guard and (beyond := exceeded(results["fake"])):
+        raise SystemExit("\n".join(beyond))
 
 
 if __name__ == "__main__":

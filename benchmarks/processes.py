@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
 HERE = Path(__file__).parent
 
@@ -58,18 +58,21 @@ def running(*command: str | Path, log: Path) -> Generator[tuple[int, str]]:
 
 
 @contextmanager
-def tierwise(config: dict[str, Any], folder: Path, *program: str | Path) -> Generator[tuple[int, str]]:
+def tierwise(
+    config: dict[str, Any], folder: Path, *program: str | Path, options: Sequence[str] = ()
+) -> Generator[tuple[int, str]]:
     """Run `tierwise serve` with a config and a ledger in `folder`. Yields its id and its URL, which ends in /v1.
 
     Args:
         config: of the server.
         folder: for its files.
         program: what runs the command line, with its first arguments; `-m tierwise` by default.
+        options: more options of `serve`.
     """
     file = folder / "tierwise.yaml"
     file.write_text(json.dumps(config), encoding="utf-8")  # JSON is YAML
     serve_it = (*(program or ("-m", "tierwise")), "serve", file, "--port", "0", "--ledger", folder / "ledger.db")
-    with running(*serve_it, log=folder / "tierwise.log") as (process, url):
+    with running(*serve_it, *options, log=folder / "tierwise.log") as (process, url):
         yield process, f"{url}/v1"
 
 

@@ -1,8 +1,10 @@
 """The proxies that Tierwise's overhead is compared with, each started as a process in front of one upstream.
 
 `aiohttp` and `floor` are programs of this file: a proxy of a few lines on aiohttp, and the least that a proxy can be in
-Python: callbacks on `asyncio.Protocol` with httptools, without any feature. `nginx` is the system's. `vllm-router`
-and `smg` are pinned in `peers/`, and each gets an environment of its own.
+Python: callbacks on `asyncio.Protocol` with httptools, without any feature. `nginx` is the system's. `vllm-router`,
+`smg` and `litellm` are pinned in `peers/`, and each gets an environment of its own. LiteLLM's proxy extra has 117
+packages, and demands a version of one that its registry lacks for the newest releases: pip downloads dozens of releases
+to find that out. Its pins were found by `uv pip compile`, and pip installs them without looking for others.
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import json
+import os
 import socket
 import subprocess
 import sys
@@ -29,8 +33,15 @@ from peers.environments import default_folder, installed
 from processes import listen, running, serve
 
 OWN = ("aiohttp", "floor")
-OTHERS = ("nginx", "vllm-router", "smg")
+OTHERS = ("nginx", "vllm-router", "smg", "litellm")
 START_SECONDS = 90.0
+QUIET = {
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "LITELLM_LOG": "ERROR",
+    "LITELLM_MODE": "PRODUCTION",
+    "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
+}
+"""LiteLLM fetches no prices, logs errors only, reads no .env file, and starts without a key."""
 
 NGINX = """
 daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/nginx-error.log;
@@ -85,13 +96,18 @@ def proxy(name: str, upstream: str, folder: Path) -> Iterator[tuple[int, str]]:
                 NGINX.format(folder=home, upstream=root.removeprefix("http://"), port=port), encoding="utf-8"
             )
             command += ["-p", str(home), "-c", str(file)]
+        case "litellm":
+            file = home / "litellm.yaml"
+            engine = {"model": "openai/fast", "api_base": upstream, "api_key": "none"}
+            file.write_text(json.dumps({"model_list": [{"model_name": "fast", "litellm_params": engine}]}))
+            command += ["--config", str(file), "--host", "127.0.0.1", "--port", str(port), "--telemetry", "False"]
         case _:
             command += ["launch"] if name == "smg" else []
             command += ["--host", "127.0.0.1", "--port", str(port), "--worker-urls", root, "--policy", "round_robin"]
             command += ["--prometheus-port", str(free_port()), "--log-level", "error"]
     with (
         (folder / f"{name}.log").open("ab") as log,
-        subprocess.Popen(command, stdout=log, stderr=log, cwd=home) as process,
+        subprocess.Popen(command, stdout=log, stderr=log, cwd=home, env={**os.environ, **QUIET}) as process,
     ):
         try:
             url = f"http://127.0.0.1:{port}/v1"

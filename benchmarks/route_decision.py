@@ -20,7 +20,7 @@ import statistics
 import sys
 import time
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -49,7 +49,7 @@ class Answering(ScriptedEngine):
         async for chunk in super().stream(call):
             content = chunk.delta.get("content")
             token: Json = {"token": content, "logprob": math.log(0.9), "top_logprobs": _TOP}
-            yield replace(chunk, logprobs={"content": [token]}) if content else chunk
+            yield msgspec.structs.replace(chunk, logprobs={"content": [token]}) if content else chunk
 
 
 @dataclass(frozen=True, kw_only=True)

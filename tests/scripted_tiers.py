@@ -12,6 +12,8 @@ from typing import Any
 import uvicorn
 
 from tierwise.engines.engine import Deployment
+from tierwise.gateway.app import Endpoint
+from tierwise.gateway.protocol import HttpProtocol
 from tierwise.ledger.prices import Price, PriceBook
 from tierwise.policies import Policy
 from tierwise.router import Router
@@ -64,8 +66,16 @@ class Tiers:
 
 @contextmanager
 def served(app: Any) -> Iterator[str]:
-    """An ASGI application behind a free port, in a thread of its own; gives its URL."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False, lifespan="off", ws="none"))
+    """An ASGI application, or an endpoint, behind a free port, in a thread of its own; gives its URL."""
+    http: Any = HttpProtocol if isinstance(app, Endpoint) else "auto"
+    how: dict[str, Any] = {
+        "log_config": None,
+        "access_log": False,
+        "lifespan": "off",
+        "ws": "none",
+        "proxy_headers": False,
+    }
+    server = uvicorn.Server(uvicorn.Config(app, port=0, http=http, **how))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:

@@ -7,9 +7,9 @@ import os
 import shutil
 import signal
 from contextlib import aclosing, suppress
-from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 from typer.testing import CliRunner
 
@@ -99,7 +99,7 @@ class Vendor(ScriptedEngine):
     async def stream(self, call):
         async with aclosing(super().stream(call)) as chunks:
             async for chunk in chunks:
-                yield replace(chunk, response={"system_fingerprint": self.fingerprint})
+                yield msgspec.structs.replace(chunk, response={"system_fingerprint": self.fingerprint})
 
 
 def test_a_server_that_becomes_another_while_it_is_used_voids_the_certificate(tmp_path):

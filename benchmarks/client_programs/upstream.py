@@ -35,13 +35,13 @@ class ToolCaller(FakeServer):
         tools = [tool["function"]["name"] for tool in body.get("tools") or []]
         if tools and body.get("logprobs") and body.get("stream"):
             return refusal("logprobs is not supported with tools + stream")
-        results = [text_of(message["content"]) for message in body["messages"] if message["role"] == "tool"]
+        results = [text_of(message.get("content")) for message in body["messages"] if message["role"] == "tool"]
         name = next((name for name in ARGUMENTS if name in tools), None)
         folder = next(
-            (found[1] for message in body["messages"] if (found := FOLDER.search(text_of(message["content"])))), ""
+            (found[1] for message in body["messages"] if (found := FOLDER.search(text_of(message.get("content"))))), ""
         )
         if results or name is None:
-            asks_for_file = any("hello.txt" in text_of(message["content"]) for message in body["messages"])
+            asks_for_file = any("hello.txt" in text_of(message.get("content")) for message in body["messages"])
             return HttpReply(text=EDIT if asks_for_file and not tools else f"The tool says: 17 degrees. {results[-1:]}")
         return HttpReply(deltas=tuple(pieces(name, f"call_{number}", folder)), finish="tool_calls")
 

@@ -93,7 +93,14 @@ class Running:
         trace = self.service.new_trace()
         body = msgspec.json.encode({**fields, "model": model, "messages": asked})
         context = self._lifecycle.receive(trace, wire.read(body))
-        await self._lifecycle.answer(context, on_chunk, is_stopped=lambda: False)
+
+        async def show(choice: int, chunks: Sequence[Chunk]) -> None:
+            assert on_chunk is not None  # noqa: S101 - else it is not called
+            for chunk in chunks:
+                await on_chunk(choice, chunk)
+
+        shows = None if on_chunk is None else show
+        await self._lifecycle.answer(context, shows, is_stopped=lambda: False)
         return Result(
             answers=context.answers,
             trace=trace,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,6 +17,7 @@ from tierwise.catalog import cache_folder, local_path
 from tierwise.catalog.weights import weights_of
 from tierwise.certificate import Certificate, certificates_of, mismatches, notices, refusals
 from tierwise.engines.engine import Deployment, Engine, TellsChanges
+from tierwise.engines.occupancy import Occupancy
 from tierwise.engines.settings import LaunchContext
 from tierwise.ledger.prices import PriceBook
 from tierwise.ledger.records import Trace
@@ -209,6 +210,8 @@ async def launched(
     uncertified: bool = False,
     shadow: bool = False,
     desk: Desk | None = None,
+    engines: Callable[[Plan], Mapping[str, Engine]] | None = None,
+    occupancies: Mapping[str, Occupancy] | None = None,
 ) -> AsyncGenerator[Service, None]:
     """A service whose engines are not started yet (see `Service.start`); leaving the block stops them.
 
@@ -218,6 +221,8 @@ async def launched(
         uncertified: answer a route whose certificate does not hold by its safe tier, instead of refusing it.
         shadow: observe the routes whose settings say so.
         desk: keys and limits.
+        engines: makes the engine of every process by its name, not started; `build` if not given.
+        occupancies: of deployments whose engines other processes ask too.
 
     Raises:
         SpecError: a checkpoint, or something that an engine needs, is not on this machine; a certificate cannot be
@@ -225,14 +230,14 @@ async def launched(
     """
     certification = Certification(plan=plan, certificates=certificates_of(plan), uncertified=uncertified)
     certification.differences()
-    engines = build(plan)
-    service = assemble(plan, engines, ledger, certification, shadow=shadow, desk=desk)
+    made = (engines or build)(plan)
+    service = assemble(plan, made, ledger, certification, shadow=shadow, desk=desk, occupancies=occupancies)
     try:
         yield service
     finally:
         if service.shadows is not None:
             await service.shadows.stop()
-        stops = await asyncio.gather(*(engine.stop() for engine in engines.values()), return_exceptions=True)
+        stops = await asyncio.gather(*(engine.stop() for engine in made.values()), return_exceptions=True)
         for failure in filter(None, stops):
             raise failure
 
@@ -324,6 +329,7 @@ def assemble(
     *,
     shadow: bool = False,
     desk: Desk | None = None,
+    occupancies: Mapping[str, Occupancy] | None = None,
     kept: Kept | None = None,
 ) -> Service:
     """A service with tiers, routes included, for existing engines; the other arguments are those of `launched`.
@@ -342,6 +348,7 @@ def assemble(
             slots=process.settings.slots,
             context=process.settings.context,
             capabilities=process.row.capabilities(process.settings),
+            occupancy=(occupancies or {}).get(process.name) or Occupancy(),
         )
         for process in plan.processes
     }

@@ -19,6 +19,7 @@ from tierwise.bench.bench_job import BenchJob
 from tierwise.bench.execute import execute
 from tierwise.bench.outage import EndpointGone, Outage
 from tierwise.gateway.app import application
+from tierwise.gateway.protocol import HttpProtocol
 from tierwise.policies import Single
 from tierwise.report import numbers, sentences
 from tierwise.runs.directory import RunDirectory, RunSettings
@@ -28,12 +29,21 @@ from tierwise.workloads.files import load
 TASKS = 60
 
 
+class Mortal(uvicorn.Server):
+    """A server that says nothing to its clients when it ends."""
+
+    async def shutdown(self, sockets=None):
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        await super().shutdown(sockets)
+
+
 @contextmanager
 def up(port, engine):
     """An endpoint at this port, which dies at once when the block ends, as by `kill -9`."""
     app = application(Tiers(engine=engine, policies={"fast": Single()}).service())
-    config = uvicorn.Config(app, port=port, log_config=None, access_log=False, lifespan="off", ws="none")
-    server = uvicorn.Server(config)
+    how = {"log_config": None, "access_log": False, "lifespan": "off", "ws": "none", "proxy_headers": False}
+    server = Mortal(uvicorn.Config(app, port=port, http=HttpProtocol, **how))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:

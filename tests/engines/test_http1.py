@@ -203,3 +203,25 @@ def test_a_header_cannot_bring_another():
 )
 def test_other_urls_are_left_to_aiohttp(url):
     assert place_of(url) is None
+
+
+def test_a_block_that_was_declined_is_the_last_until_the_reader_is_back():
+    async def main() -> None:
+        parts = CHUNKED + b"1\r\na\r\n", b"1\r\nb\r\n", b"1\r\nc\r\n0\r\n\r\n"
+        async with asking(Server(*parts)) as post, await post(b"{}") as response:
+            taken: list[bytes] = []
+
+            def take(block: bytes) -> bool:
+                taken.append(block)
+                more = response._connection.data_received
+                asyncio.get_running_loop().call_soon(more, b"1\r\nx\r\n")  # before the reader is back
+                return False
+
+            await response.each(take)
+            await asyncio.sleep(0.1)
+            assert await response.next() == b"xbc"
+            await response.each(take)
+            assert taken == [b"a"]
+            assert response.is_complete
+
+    asyncio.run(main())

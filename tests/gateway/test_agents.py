@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 
 from endpoints import tier_of
@@ -55,7 +56,7 @@ class Unsure(Model):
                     {"token": text, "logprob": math.log(self._p), "top_logprobs": top}
                     for text in ("look", '{"days": ', "3", "}")
                 ]
-                chunk = replace(chunk, logprobs={"content": tokens})  # noqa: PLW2901 - the same chunk, with more
+                chunk = msgspec.structs.replace(chunk, logprobs={"content": tokens})  # noqa: PLW2901 - the same chunk, with more
             yield chunk
 
 

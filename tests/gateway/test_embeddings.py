@@ -12,18 +12,27 @@ from endpoints import tier_of
 from tierwise.engines.openai.client import ChatClient
 from tierwise.engines.openai.engine import HttpEngine
 from tierwise.policies import Majority
-from tierwise.testing.server import FakeServer, HttpReply, in_a_thread
+from tierwise.testing.server import FakeServer, HttpReply, HttpRequest, in_a_thread
 
 ANSWER = {
     "object": "list",
-    "data": [{"object": "embedding", "index": 0, "embedding": [0.25, -1.0]}],
     "usage": {"prompt_tokens": 4, "total_tokens": 4},
 }
 
 
+class Embedder(FakeServer):
+    """Answers with the same vectors always."""
+
+    vector: object = (0.25, -1.0)
+
+    def reply_to(self, number: int, request: HttpRequest) -> HttpReply:
+        data = [{"object": "embedding", "index": 0, "embedding": self.vector}]
+        return HttpReply(body=json.dumps({**ANSWER, "data": data}).encode())
+
+
 @pytest.fixture
 def served(serve):
-    with in_a_thread(FakeServer(HttpReply(body=json.dumps(ANSWER).encode()))) as server:
+    with in_a_thread(Embedder()) as server:
         engine = HttpEngine(server.url, ChatClient("up", "m"))
         endpoint = serve(tier_of(engine=engine, sampling={"temperature": 0.6}))
         yield endpoint, server
@@ -51,6 +60,16 @@ def test_what_cannot_be_embedded_is_refused(served, fields, named):
         client.embeddings.create(**{"model": "tier", "input": "a", "encoding_format": "float", **fields})
     assert (refused.value.param or "") == named
     assert named or "stream" in str(refused.value)
+
+
+@pytest.mark.parametrize("vector", [[0.25, -1.0], "AACAPgAAgL8="], ids=["floats", "base64"])
+def test_vectors_of_other_dimensions_than_asked_for_are_refused(served, vector):
+    endpoint, server = served
+    server.vector = vector
+    with endpoint.client() as client:
+        assert client.embeddings.create(model="tier", input="a", encoding_format="float", dimensions=2).data
+        with pytest.raises(openai.BadRequestError, match="dimensions: the vectors of deployment 'up' have 2"):
+            client.embeddings.create(model="tier", input="a", encoding_format="float", dimensions=8)
 
 
 def test_a_policy_of_several_passes_is_refused(serve):

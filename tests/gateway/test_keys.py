@@ -5,74 +5,21 @@ from __future__ import annotations
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from endpoints import HELLO, PRICES, Answered, Endpoint, tier_of, until
+from endpoints import PRICES, Answered, tier_of, until
+from key_office import ask, assert_refused
 from tierwise.gateway.access import Access
+from tierwise.keys.changes import LimitChanges
 from tierwise.keys.database import prepare
-from tierwise.keys.desk import Desk
-from tierwise.keys.records import Limits
-from tierwise.keys.store import KeyStore
 from tierwise.ledger.by import By
-from tierwise.ledger.location import locate
 from tierwise.ledger.read import Reader
 from tierwise.ledger.store import Ledger
 from tierwise.policies import Majority
 from tierwise.testing import ScriptedEngine
-
-
-class Office:
-    """Keys in a ledger of their own, and endpoints that ask for them."""
-
-    def __init__(self, folder: Path, stack: ExitStack, serve: Any) -> None:
-        self.location = locate(folder / "ledger.db")
-        self._stack, self._serve = stack, serve
-        prepare(self.location)
-        self.store = KeyStore(self.location, who="test")
-        stack.callback(self.store.close)
-
-    def key(self, **limits: Any) -> str:
-        """A new key's secret."""
-        about = {
-            name: limits.pop(name) for name in ("name", "team", "tags", "is_admin", "expires_at") if name in limits
-        }
-        return self.store.create(**about, limits=Limits(**limits))[1]
-
-    def serve(self, *tiers: Any, **how: Any) -> Endpoint:
-        desk = Desk(self.location, PRICES, refresh=3600.0)  # tests say when
-        desk.open()
-        self._stack.callback(desk.close)
-        endpoint: Endpoint = self._serve(*(tiers or (tier_of(),)), desk=desk, **how)
-        self.desk = desk
-        return endpoint
-
-    def spent(self, account: str) -> tuple[float, float]:
-        """Dollars that count as spent, and that are settled, once what was used is written."""
-        self.desk.look()
-        found = [value for (name, _), value in self.store.charged().items() if name.startswith(account)]
-        return sum(held for held, _ in found) / 1e9, sum(spent for _, spent in found) / 1e9
-
-
-@pytest.fixture
-def office(tmp_path, serve):
-    with ExitStack() as stack:
-        yield Office(tmp_path, stack, serve)
-
-
-def ask(endpoint: Endpoint, secret: str, model: str = "tier", **fields: Any) -> Answered:
-    body = json.dumps({"model": model, "messages": HELLO, **fields}).encode()
-    return endpoint.raw(body, {"authorization": f"Bearer {secret}"} if secret else {})
-
-
-def assert_refused(answer: Answered, status: int, code: str, *words: str) -> None:
-    assert (answer.status, answer.error["code"]) == (status, code), answer.body
-    for word in words:
-        assert word in answer.error["message"]
 
 
 # ── who is let in ───────────────────────────────────────────────────────
@@ -186,7 +133,7 @@ def test_tokens_per_minute_count_what_was_used(office):
 
 
 def test_a_limit_of_running_actions_is_shared_by_a_team(office):
-    office.store.put_team("red", Limits(max_parallel_requests=1))
+    office.store.put_team("red", LimitChanges(max_parallel_requests=1))
     one, two = office.key(team="red"), office.key(team="red")
     endpoint = office.serve(tier_of(engine=ScriptedEngine("a b c", step=0.3)))
     endpoint.key = office.key(is_admin=True)
@@ -253,7 +200,7 @@ def test_a_lowered_limit_holds_for_the_next_request(office):
     secret = office.key(name="carol", max_budget=1.0)
     endpoint = office.serve()
     assert ask(endpoint, secret, max_tokens=1000).status == 200
-    office.store.update("carol", Limits(max_budget=0.0001))
+    office.store.update("carol", LimitChanges(max_budget=0.0001))
     office.desk.look()
     assert_refused(ask(endpoint, secret, max_tokens=1000), 429, "insufficient_quota", "of $0.0001")
 

@@ -44,9 +44,9 @@ class Front:
         body = {"model": "tier", "messages": HELLO, **fields}
         return self.lifecycle.receive(self.service.new_trace(), read(json.dumps(body).encode()))
 
-    async def show(self, choice: int, chunk) -> None:
+    async def show(self, choice: int, chunks) -> None:
         assert not self.notebook.records, "nothing is remembered while something is still shown"
-        self.shown.append((choice, chunk.delta.get("content", "")))
+        self.shown += [(choice, chunk.delta.get("content", "")) for chunk in chunks]
 
     async def answer(self, context: RequestContext, *, stream: bool, is_stopped: bool = False) -> None:
         await self.lifecycle.answer(context, self.show if stream else None, is_stopped=lambda: is_stopped)
@@ -141,7 +141,7 @@ def test_a_request_that_cannot_be_answered_is_not_begun():
 
 def test_a_ledger_that_breaks_its_promise_costs_an_alarm_and_no_answer(caplog):
     front = Front("hi")
-    front.notebook.write = lambda record: 1 / 0  # type: ignore[method-assign]
+    front.notebook.write = lambda record, prices: 1 / 0  # type: ignore[method-assign]
 
     async def main() -> None:
         context = front.receive()

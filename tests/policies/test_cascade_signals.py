@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -47,7 +46,7 @@ class Sure(ScriptedEngine):
                 chances = (self.p, 1 - self.p, *[1e-9] * 18)
                 top = [{"token": "", "logprob": math.log(one)} for one in chances[:asked]]
                 token = {"token": chunk.delta["content"], "logprob": math.log(self.p), "top_logprobs": top}
-                chunk = replace(chunk, logprobs={"content": [token]})  # noqa: PLW2901 - the same chunk, with more
+                chunk = msgspec.structs.replace(chunk, logprobs={"content": [token]})  # noqa: PLW2901 - the same chunk, with more
             yield chunk
 
 
@@ -267,7 +266,7 @@ class Doubting(ScriptedEngine):
                 top = [1 - (k - 1) * rest, *[rest] * (k - 1)]
                 listed = [{"token": "", "logprob": math.log(one)} for one in top]
                 token = {"token": chunk.delta["content"], "logprob": listed[0]["logprob"], "top_logprobs": listed}
-                chunk = replace(chunk, logprobs={"content": [token]})  # noqa: PLW2901 - the same chunk, with more
+                chunk = msgspec.structs.replace(chunk, logprobs={"content": [token]})  # noqa: PLW2901 - the same chunk, with more
             yield chunk
 
 

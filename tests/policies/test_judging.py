@@ -6,6 +6,7 @@ import math
 import re
 from dataclasses import replace
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -76,7 +77,7 @@ class Judging(ScriptedEngine):
                 continue
             said = [{"token": f" {one}", "logprob": math.log(chance)} for one, chance in self._alternatives.items()]
             content = [{"token": chunk.delta["content"], "logprob": -0.1, "top_logprobs": said}]
-            yield replace(chunk, logprobs={"content": content})
+            yield msgspec.structs.replace(chunk, logprobs={"content": content})
 
 
 def judge_passes(trace):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from contextlib import aclosing
-from dataclasses import replace
 
 import msgspec
 import pytest
@@ -82,7 +81,7 @@ class Unsure(ScriptedEngine):
                 number += 1
                 top = [{"logprob": one} for one in ((-0.01, -5.0) if number <= 3 else (-0.7, -0.9))]
                 logprobs = {"content": [{"token": "", "top_logprobs": top}]} if chunk.delta else None
-                yield replace(chunk, logprobs=logprobs)
+                yield msgspec.structs.replace(chunk, logprobs=logprobs)
 
 
 class Watching:

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -68,7 +69,7 @@ class Thinks(ScriptedEngine):
                     yield Chunk(delta={"content": "4, then"}, usage=chunk.usage)
                     yield Chunk(finish="stop", usage=chunk.usage)
                     return
-                yield replace(chunk, completion_id=name)
+                yield msgspec.structs.replace(chunk, completion_id=name)
 
     async def end_thinking(self, completion_id: str) -> bool:
         if self._obeys:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -295,7 +296,11 @@ def test_what_a_server_says_that_it_charges_counts_instead_of_the_price_book():
     class Charging(ScriptedEngine):
         async def _say(self, call, reply):
             async for chunk in super()._say(call, reply):
-                yield chunk if chunk.usage is None else replace(chunk, usage=replace(chunk.usage, cost=0.3))
+                yield (
+                    chunk
+                    if chunk.usage is None
+                    else msgspec.structs.replace(chunk, usage=replace(chunk.usage, cost=0.3))
+                )
 
     trace = spend(Charging("4", "5", "6"), Refine(), Budget(dollars=0.5), PriceBook({}))
     assert (len(trace.passes), trace.limits) == (2, ["dollars"])

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
+import msgspec
+
 from tierwise.policies import Majority
 from tierwise.run.passing import with_prompt_count
 from tierwise.testing import Reply, ScriptedEngine, ask_user, solve
@@ -15,7 +17,7 @@ class CountsAtTheEnd(ScriptedEngine):
 
     async def _say(self, call, reply):
         async for chunk in super()._say(call, reply):
-            yield chunk if chunk.finish else replace(chunk, usage=None)
+            yield chunk if chunk.finish else msgspec.structs.replace(chunk, usage=None)
 
 
 def test_an_aborted_vote_has_the_prompt_tokens_that_the_server_counted_for_the_others():

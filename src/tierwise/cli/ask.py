@@ -98,43 +98,26 @@ async def _ask(plan: Plan, request: dict[str, object], verifier: str, ledger: st
     print(_account(usage), file=sys.stderr)
 
 
-async def _posted(app: ApiEndpoint, body: bytes) -> AsyncIterator[tuple[int, bytes]]:
+async def _posted(endpoint: ApiEndpoint, body: bytes) -> AsyncIterator[tuple[int, bytes]]:
     """The status with each event, or with the single body, of a POST of `body`."""
     import asyncio
 
+    from tierwise.cli.asking import Posted
     from tierwise.engines.openai.events import EventParser
 
-    sent: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-    coming = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def receive() -> dict[str, Any]:
-        if coming:
-            return coming.pop()
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    async def send(message: Any) -> None:
-        sent.put_nowait(message)
-
-    scope = {"type": "http", "method": "POST", "headers": [(b"content-type", b"application/json")]}
-    serving = asyncio.create_task(app(scope, receive, send))
-    # If the application breaks, nothing is sent, and the error is raised here.
-    serving.add_done_callback(lambda _: sent.put_nowait({"type": "done"}))
-    status, is_stream, events = 0, False, EventParser()
+    exchange = Posted(body)
+    serving = asyncio.create_task(endpoint(exchange))
+    # If the endpoint breaks, nothing is sent, and the error is raised here.
+    serving.add_done_callback(lambda _: exchange.sent.put_nowait(None))
+    events = EventParser()
     try:
-        while True:
-            message = await sent.get()
-            if message["type"] == "done":
-                serving.result()
+        while (part := await exchange.sent.get()) is not None:
+            for data in events.feed(part) if exchange.is_stream else [part]:
+                yield exchange.status, data
+            if exchange.response_complete and exchange.sent.empty():
                 break
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                is_stream = any(b"event-stream" in value for _, value in message["headers"])
-                continue
-            for data in events.feed(message["body"]) if is_stream else [message["body"]]:
-                yield status, data
-            if not message.get("more_body", False):
-                break
+        else:
+            serving.result()
     finally:
         serving.cancel()
         await asyncio.gather(serving, return_exceptions=True)

@@ -15,7 +15,8 @@ from tierwise.spec.errors import SpecError
 from tierwise.spec.printable import printable
 
 if TYPE_CHECKING:
-    from tierwise.keys.records import Key, Limits, Team
+    from tierwise.keys.changes import LimitChanges
+    from tierwise.keys.records import Key, Limits
     from tierwise.keys.store import KeyStore
 
 app = typer.Typer(
@@ -38,6 +39,10 @@ Parallel = Annotated[
 ModelBudgets = Annotated[
     list[str] | None,
     typer.Option("--model-max-budget", metavar="NAME=DOLLARS", help="Dollars of one model; may be given again."),
+]
+Removed = Annotated[
+    list[str] | None,
+    typer.Option("--remove", metavar="LIMIT", help="A limit to remove, such as max_budget; may be given again."),
 ]
 
 
@@ -71,10 +76,12 @@ def create(
 @app.command("list")
 def list_(ledger: LedgerPlace = "ledger.db", as_json: AsJson = False) -> None:
     """List keys and teams, with their limits and what counts as spent of their budgets in the present period."""
+    from tierwise.keys.describing import key_fields, team_fields
+
     with _store(ledger) as store:
         stored, charged = store.read(), store.charged()
-    rows = [_key_fields(key, charged) for key in stored.keys.values()]
-    teams = [_team_fields(team, charged) for team in stored.teams.values()]
+    rows = [key_fields(key, charged) for key in stored.keys.values()]
+    teams = [team_fields(team, charged) for team in stored.teams.values()]
     if as_json:
         _print_json({"keys": rows, "teams": teams})
         return
@@ -121,13 +128,16 @@ def update(
     tpm_limit: Tpm = None,
     max_parallel_requests: Parallel = None,
     model_max_budget: ModelBudgets = None,
+    remove: Removed = None,
     ledger: LedgerPlace = "ledger.db",
 ) -> None:
-    """Replace all limits of a key. What runs goes on within what it has reserved."""
-    limits = _limits(model, max_budget, budget_duration, rpm_limit, tpm_limit, max_parallel_requests, model_max_budget)
+    """Change limits of a key; those that are not named stay. What runs goes on within what it has reserved."""
+    changes = _changes(
+        remove, model, max_budget, budget_duration, rpm_limit, tpm_limit, max_parallel_requests, model_max_budget
+    )
     with _store(ledger) as store:
-        done = store.update(key, limits)
-    typer.echo(f"{done.id}: {limits.words() or 'no limits'}")
+        done = store.update(key, changes)
+    typer.echo(f"{done.id}: {done.limits.words() or 'no limits'}")
 
 
 @app.command()
@@ -140,13 +150,16 @@ def team(
     tpm_limit: Tpm = None,
     max_parallel_requests: Parallel = None,
     model_max_budget: ModelBudgets = None,
+    remove: Removed = None,
     ledger: LedgerPlace = "ledger.db",
 ) -> None:
-    """Create a team, or replace its limits, which all of its keys share."""
-    limits = _limits(model, max_budget, budget_duration, rpm_limit, tpm_limit, max_parallel_requests, model_max_budget)
+    """Create a team, or change its limits, which all of its keys share; those that are not named stay."""
+    changes = _changes(
+        remove, model, max_budget, budget_duration, rpm_limit, tpm_limit, max_parallel_requests, model_max_budget
+    )
     with _store(ledger, is_new=True) as store:
-        store.put_team(name, limits)
-    typer.echo(f"team {name}: {limits.words() or 'no limits'}")
+        done = store.put_team(name, changes)
+    typer.echo(f"team {name}: {done.limits.words() or 'no limits'}")
 
 
 @app.command()
@@ -189,19 +202,46 @@ def _store(ledger: str, *, is_new: bool = False) -> Iterator[KeyStore]:
         store.close()
 
 
-def _limits(
-    models: list[str] | None,
-    max_budget: float | None,
-    duration: str,
-    rpm: int | None,
-    tpm: int | None,
-    parallel: int | None,
-    of_models: list[str] | None,
-) -> Limits:
+def _limits(*options: Any) -> Limits:
+    """The limits that options give, in the order of `_NAMES`."""
     from tierwise.keys.records import Limits
 
+    return _changes(None, *options).of(Limits())
+
+
+_NAMES = (
+    "models",
+    "max_budget",
+    "budget_duration",
+    "rpm_limit",
+    "tpm_limit",
+    "max_parallel_requests",
+    "model_max_budget",
+)
+
+
+def _changes(removed: list[str] | None, *options: Any) -> LimitChanges:
+    """The changes that options mean, in the order of `_NAMES`; what is not given stays."""
+    from tierwise.keys.changes import LimitChanges
+    from tierwise.spec.reading import allowed
+
+    given = {name: value for name, value in zip(_NAMES, options, strict=True) if value not in (None, "", [])}
+    if "models" in given:
+        given["models"] = tuple(given["models"])
+    if "model_max_budget" in given:
+        given["model_max_budget"] = _budgets_in(given["model_max_budget"])
+    for name in removed or ():
+        if name not in _NAMES:
+            raise SpecError(f"there is no limit {name!r}; {allowed(name, _NAMES)}", field="--remove")
+        if name in given:
+            raise SpecError(f"{name} is both set and removed; choose one", field="--remove")
+        given[name] = None
+    return LimitChanges(**given)
+
+
+def _budgets_in(of_models: list[str]) -> dict[str, float]:
     budgets: dict[str, float] = {}
-    for one in of_models or ():
+    for one in of_models:
         name, _, text = one.rpartition("=")
         try:
             budgets[name] = float(text)
@@ -209,17 +249,7 @@ def _limits(
             budgets[""] = 0.0
         if "" in budgets:
             raise SpecError(f"{one!r}: write NAME=DOLLARS, such as max=2.50", field="--model-max-budget")
-    limits = Limits(
-        models=tuple(models or ()),
-        max_budget=max_budget,
-        budget_duration=duration,
-        rpm_limit=rpm,
-        tpm_limit=tpm,
-        max_parallel_requests=parallel,
-        model_max_budget=budgets,
-    )
-    limits.check()
-    return limits
+    return budgets
 
 
 def _seconds(text: str) -> float:
@@ -229,58 +259,13 @@ def _seconds(text: str) -> float:
 
 
 def _show_secret(key: Key, secret: str, *, as_json: bool) -> None:
+    from tierwise.keys.describing import key_fields
+
     if as_json:
-        _print_json({**_key_fields(key, {}), "secret": secret})
+        _print_json({"key": secret, **key_fields(key, {})})
         return
     typer.echo(secret)
     typer.echo(f"This is the secret of key {key.id}. It is not stored and cannot be shown again.", err=True)
-
-
-def _key_fields(key: Key, charged: dict[tuple[str, int], tuple[int, int]]) -> dict[str, Any]:
-    from tierwise.keys.records import Caller
-
-    return {
-        "id": key.id,
-        "name": key.name,
-        "team": key.team,
-        "tags": list(key.tags),
-        "admin": key.is_admin,
-        "state": key.state(time.time()),
-        "created_at": key.created_at,
-        "expires_at": key.expires_at,
-        "revoked_at": key.revoked_at,
-        **_limit_fields(key.limits),
-        "budgets": _budgets(Caller(key=key), charged),
-    }
-
-
-def _team_fields(team: Team, charged: dict[tuple[str, int], tuple[int, int]]) -> dict[str, Any]:
-    from tierwise.keys.records import Caller, Key
-
-    nobody = Key(id="", hashed="", limits=type(team.limits)())
-    return {
-        "name": team.name,
-        "created_at": team.created_at,
-        **_limit_fields(team.limits),
-        "budgets": _budgets(Caller(key=nobody, team=team), charged),
-    }
-
-
-def _limit_fields(limits: Limits) -> dict[str, Any]:
-    return {name: getattr(limits, name) for name in limits.__struct_fields__}
-
-
-def _budgets(caller: Any, charged: dict[tuple[str, int], tuple[int, int]]) -> list[dict[str, Any]]:
-    """Each budget with what counts as spent in the present period, and what of that is settled."""
-    from tierwise.keys.limiter import budgets_of
-
-    found = []
-    for bound in budgets_of(caller):
-        held, spent = charged.get((bound.account, bound.period(time.time())), (0, 0))
-        found.append(
-            {"account": bound.account, "limit": bound.limit / 1e9, "charged": held / 1e9, "settled": spent / 1e9}
-        )
-    return found
 
 
 def _spent(row: dict[str, Any]) -> str:

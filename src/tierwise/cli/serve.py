@@ -84,6 +84,16 @@ Uncertified = Annotated[
 KeepContent = Annotated[bool, typer.Option("--keep-content", help="Also store requests and answers in the ledger.")]
 
 
+Workers = Annotated[
+    int,
+    typer.Option(
+        metavar="N",
+        help="Number of processes that accept connections of the port, each on a core of its own; they share engines, "
+        "ledger and limits.",
+        min=1,
+        max=256,
+    ),
+]
 NoShadow = Annotated[
     bool, typer.Option("--no-shadow", help="Do not ask again for a share of the actions of certified routes.")
 ]
@@ -106,6 +116,7 @@ def serve(
     keep_content: KeepContent = False,
     uncertified: Uncertified = False,
     no_shadow: NoShadow = False,
+    workers: Workers = 1,
 ) -> None:
     """Launch the engines of a config file and serve its tiers and routes as models of one OpenAI endpoint.
 
@@ -141,4 +152,9 @@ def serve(
         uncertified=uncertified,
         shadow=not no_shadow,
     )
-    serve_forever(plan, settings, ledger=ledger, content=keep_content)
+    if workers == 1:
+        serve_forever(plan, settings, ledger=ledger, content=keep_content)
+        return
+    from tierwise.workers.supervisor import serve_workers
+
+    serve_workers(plan, settings, workers=workers, ledger=ledger, content=keep_content)

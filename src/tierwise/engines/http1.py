@@ -19,10 +19,11 @@ from urllib.parse import urlsplit
 import aiohttp
 from aiohappyeyeballs import start_connection
 
-from tierwise.engines.http1_connection import KEEP_SECONDS, Connection, InvalidHttp, inflating
+from tierwise.engines.http1_connection import GATHERED_BYTES, KEEP_SECONDS, Connection, InvalidHttp, inflating
 from tierwise.spec.hosts import is_address
 
 CONNECT_SECONDS = 10.0
+GATHER_SECONDS = 0.25
 _TRY_NEXT_SECONDS = 0.25  # after which another address of a host is tried beside the first
 
 _PLAIN = re.compile(r"http://[!-~]+", re.IGNORECASE)
@@ -36,7 +37,8 @@ class Place:
     host: str
     port: int
     netloc: str
-    target: str
+    head: bytes
+    """How a request begins there: the first line and Host."""
 
 
 @lru_cache(maxsize=256)
@@ -52,7 +54,7 @@ def place_of(url: str) -> Place | None:
     if not host:
         return None
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return Place(host, port, parts.netloc, target)
+    return Place(host, port, parts.netloc, f"POST {target} HTTP/1.1\r\nHost: {parts.netloc}\r\n".encode())
 
 
 def head_lines(headers: Iterable[tuple[str, str]]) -> bytes:
@@ -99,8 +101,7 @@ class HttpPool:
         Raises:
             aiohttp.ClientError: the server cannot be reached, is silent, hung up, or does not speak HTTP.
         """
-        head = f"POST {place.target} HTTP/1.1\r\nHost: {place.netloc}\r\nContent-Length: {sum(map(len, body))}\r\n"
-        parts = [b"%b%b\r\n" % (head.encode(), headers), *body]
+        parts = [b"%bContent-Length: %d\r\n%b\r\n" % (place.head, sum(map(len, body)), headers), *body]
         if (kept := self._kept((place.host, place.port))) is not None:
             try:
                 await kept.ask(parts, silent_seconds)
@@ -174,7 +175,7 @@ class HttpResponse:
         self.status = connection.status
         self._pairs = connection.pairs
         try:
-            self._inflating = inflating(self._header(b"content-encoding"))
+            self._inflating = inflating(connection.encoding) if connection.encoding else None
         except InvalidHttp:
             connection.release()
             raise
@@ -217,10 +218,60 @@ class HttpResponse:
             if connection.is_complete:
                 return b""
             connection.require()
-            if ends_at is not None and connection.loop.time() >= ends_at:
+            if ends_at is None:
+                await connection.something()
+            elif connection.loop.time() >= ends_at:
                 return b""
-            await connection.wait(ends_at)
+            else:
+                await connection.wait(ends_at)
         return b""
+
+    async def gathered(self) -> bytes:
+        """As `next`, for a reader in no hurry: the rest of the body, or what there is once it is `GATHERED_BYTES`, or
+        after `GATHER_SECONDS`.
+        """
+        connection = self._connection
+        if connection is None or self._inflating is not None:
+            return await self.next()
+        since = connection.loop.time()
+        while not (connection.is_complete or connection.held >= GATHERED_BYTES or connection.error is not None):
+            until = connection.loop.time() + GATHER_SECONDS
+            await connection.wait(until, since=since, gathers=True)
+            if connection.held and connection.loop.time() >= until:
+                break
+        return await self.next()
+
+    async def each(self, take: Callable[[bytes], bool]) -> None:
+        """Give each block to `take` as soon as it comes, until that returns false or there is no more.
+
+        Raises:
+            aiohttp.ClientError: as `next`.
+        """
+        connection = self._connection
+        if connection is None or (connection.held and not take(connection.take())) or connection.is_complete:
+            return
+        connection.require()
+        connection.take_on = take
+        try:
+            await connection.something()
+        finally:
+            connection.take_on = None
+
+    @property
+    def is_inflated(self) -> bool:
+        """Whether its body was compressed."""
+        return self._inflating is not None
+
+    def taken(self) -> bytes:
+        """What has come and was not read, for one who was cancelled while he waited."""
+        if self._connection is None or self._inflating is not None or not self._connection.held:
+            return b""
+        return self._connection.take()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all of it was read."""
+        return self._connection is None or (self._connection.is_complete and not self._connection.held)
 
     async def read(self) -> bytes:
         """All of the body."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from collections.abc import Callable
 from typing import Protocol, cast
 
 import aiohttp
@@ -13,8 +14,11 @@ from tierwise.spec.limits import HEAD_BYTES
 
 KEEP_SECONDS = 15.0
 """For which an idle connection is kept."""
+GATHERED_BYTES = 64 * 1024
+"""Bytes of a body after which a reader is woken who waits for its end."""
 HELD_BYTES = 256 * 1024
 """Bytes of a body that may wait for their reader; then the server has to."""
+_JOINED_BYTES = 64 * 1024
 _INFLATED_BYTES = 256 * 1024
 
 
@@ -47,6 +51,8 @@ class Connection(asyncio.Protocol):
         self.status = 0
         self.pairs: list[tuple[bytes, bytes]] = []
         """The headers of the response; names in lower case."""
+        self.encoding = b""
+        """The content encoding that they name; empty for none."""
         self.held = 0
         """Bytes of the body that wait for their reader."""
         self.error: Exception | None = None
@@ -64,13 +70,16 @@ class Connection(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
         self._waits_since: float | None = None
         self._silence: asyncio.TimerHandle | None = None
+        self.take_on: Callable[[bytes], bool] | None = None
+        """Takes each block of the body in place of a reader, who is woken when it returns false."""
         self._is_lost = False
         self._is_paused = False
+        self._gathers = False
         self._idle_since = 0.0
         self._forget()
 
     def _forget(self) -> None:
-        self.status, self.pairs, self.held = 0, [], 0
+        self.status, self.pairs, self.encoding, self.held = 0, [], b"", 0
         self.is_complete = self.has_spoken = False
         self._blocks.clear()
         self._has_head = self._has_parsed = self._ends_with_connection = self._keeps_alive = False
@@ -88,7 +97,10 @@ class Connection(asyncio.Protocol):
         self._silent_seconds = silent_seconds
         self._silence = self.loop.call_later(silent_seconds, self._check)
         try:
-            self.transport.writelines(parts)
+            if len(parts) > 2 or len(parts[-1]) > _JOINED_BYTES:
+                self.transport.writelines(parts)
+            else:
+                self.transport.write(b"".join(parts))  # one system call costs less than a vector of two parts
             while not self._has_head:
                 self.require()
                 await self.wait()
@@ -101,17 +113,30 @@ class Connection(asyncio.Protocol):
         if self.error is not None:
             raise self.error
 
-    async def wait(self, until: float | None = None) -> None:
-        """Wait for something to come, or for a time of the event loop."""
-        self._waiter = waiter = self.loop.create_future()
-        self._waits_since = self.loop.time()
+    async def wait(self, until: float | None = None, *, since: float | None = None, gathers: bool = False) -> None:
+        """Wait for something to come, or for a time of the event loop.
+
+        Args:
+            until: the time; None to wait for any length of time.
+            since: when the wait began, if this goes on with one.
+            gathers: wait for the end of the response, for many bytes of it, or for what ends it.
+        """
+        waiter = self.something(gathers=gathers)
+        if since is not None:
+            self._waits_since = since
         timer = None if until is None else self.loop.call_at(until, self._wake)
         try:
             await waiter
         finally:
-            self._waiter = self._waits_since = None
             if timer is not None:
                 timer.cancel()
+
+    def something(self, *, gathers: bool = False) -> asyncio.Future[None]:
+        """Done when something has come; `gathers` as of `wait`."""
+        self._waiter = waiter = self.loop.create_future()
+        self._waits_since = self.loop.time()
+        self._gathers = gathers
+        return waiter
 
     def take(self) -> bytes:
         """What has come of the body."""
@@ -167,8 +192,9 @@ class Connection(asyncio.Protocol):
         self._wake()
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        waiter, self._waiter, self._waits_since = self._waiter, None, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     # ── callbacks of the event loop ──────────────────────────────────────
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -189,7 +215,12 @@ class Connection(asyncio.Protocol):
         self._unparsed = 0 if self._has_parsed else self._unparsed + len(data)
         if self._unparsed > HEAD_BYTES and not self.is_complete:
             self._fail(InvalidHttp(_TOO_LARGE))
-        if self._waiter is not None:
+        if self.take_on is not None:
+            self._waits_since = self.loop.time()
+            if (self.held and not self.take_on(self.take())) or self.is_complete:
+                self.take_on = None  # what comes before the reader is back waits for him
+                self._wake()
+        elif self._waiter is not None and (not self._gathers or self.is_complete or self.held >= GATHERED_BYTES):
             self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -217,13 +248,16 @@ class Connection(asyncio.Protocol):
             self.error = InvalidHttp(_TOO_LARGE)
             raise self.error
         if not self._has_head:  # else it is a trailer
-            self.pairs.append((name.lower(), value))
+            name = name.lower()
+            self.pairs.append((name, value))
+            if name == b"content-encoding" and not self.encoding:
+                self.encoding = value
 
     def on_headers_complete(self) -> None:
         self._has_parsed = True
         status = self._parser.get_status_code()
         if 100 <= status < 200:  # another head follows
-            self.pairs = []
+            self.pairs, self.encoding = [], b""
             return
         self.status = status
         self._keeps_alive = self._parser.should_keep_alive()

@@ -12,8 +12,10 @@ from contextlib import suppress
 
 from tierwise.gateway.tls import HANDSHAKE_SECONDS
 
-MOST_PER_TURN = 128
-"""Connections that are accepted in one turn of the event loop; the others wait in the kernel's queue."""
+MOST_PER_TURN = 32
+"""Connections that are accepted in one turn of the event loop; the others wait in the kernel's queue. Each brings a
+request, for which the events of open streams wait: with 128 of them, for a tenth of a second in every turn.
+"""
 PAUSE_SECONDS = 0.25
 """Time without accepting after the process, or the system, ran out of what a connection needs."""
 

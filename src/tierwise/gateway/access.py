@@ -20,8 +20,7 @@ from tierwise.spec.errors import Forbidden, SpecError, TierwiseError, Unauthoriz
 from tierwise.spec.hosts import is_address
 
 if TYPE_CHECKING:
-    from starlette.types import Scope
-
+    from tierwise.gateway.headers import RawHeaders
     from tierwise.keys.records import Caller
     from tierwise.keys.ring import KeyRing
 
@@ -31,8 +30,6 @@ OPEN = frozenset({"/health", "/ready"})
 _EXPOSED = "x-request-id, x-tierwise-action, x-tierwise-model, x-tierwise-tier, x-tierwise-note, retry-after"
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#\s]+|null|\*")
 _NEVER_A_NAME = re.compile(r"[\s/@]")
-
-Headers = Iterable[tuple[bytes, bytes]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +47,12 @@ class Access:
     ring: KeyRing | None = None
     """The stored keys; None if there can be none."""
 
-    def check(self, scope: Scope) -> Caller | None:
+    def check(self, path: str, headers: RawHeaders) -> Caller | None:
         """Check the headers of a request.
+
+        Args:
+            path: without a slash at its end.
+            headers: of the request.
 
         Returns:
             Who sent it, with a stored key; None with the endpoint's own, or where none is needed.
@@ -62,7 +63,7 @@ class Access:
             Unauthorized: it needs the key.
         """
         host = origin = b""
-        for name, value in scope["headers"]:
+        for name, value in headers:
             if name == b"host":
                 host = value
             elif name == b"origin":
@@ -79,8 +80,8 @@ class Access:
                     f"this endpoint is not called {_shown(host)}; use its address or localhost, or allow the name "
                     "with `tierwise serve --allowed-host`"
                 )
-        elif scope["path"].rstrip("/") not in OPEN:
-            return self.caller(_authorization(scope["headers"]))
+        elif path not in OPEN:
+            return self.caller(_authorization(headers))
         return None
 
     @property
@@ -113,7 +114,7 @@ class Access:
         name = _name_of(host)
         return not host or name == "localhost" or name in self.hosts or is_address(name) or "*" in self.hosts
 
-    def is_admin(self, headers: Headers) -> bool:
+    def is_admin(self, headers: RawHeaders) -> bool:
         """Whether a request may see command lines, paths and log lines: only with the endpoint's key, or one that is
         stored for administrators.
         """
@@ -128,17 +129,36 @@ class Access:
             return False
         return found is not None and found.key.is_admin
 
+    def administrator(self, headers: RawHeaders) -> str:
+        """Who changes keys with a request, for the audit log.
+
+        Raises:
+            Forbidden: it is no administrator, or nobody is, because the endpoint has no keys yet.
+            Unauthorized, KeysUnavailable: as `caller`.
+        """
+        if not self.needs_key:
+            raise Forbidden(
+                "this endpoint has no keys, so whoever reaches it would administer it; create the first with "
+                "`tierwise keys create --admin`, or serve with --api-key-env"
+            )
+        found = self.caller(_authorization(headers))
+        if found is None:
+            return "endpoint's key"
+        if not found.key.is_admin:
+            raise Forbidden(f"the key {found.key.id} is no administrator's; ask one, or see /key/info and /v1/usage")
+        return f"key {found.key.id}"
+
     def has_key(self, authorization: bytes) -> bool:
         """Whether the value of an `Authorization` header has the key."""
         scheme, _, key = authorization.strip().partition(b" ")
         is_right = secrets.compare_digest(key.strip(), self.key.encode())
         return bool(self.key) and scheme.lower() == b"bearer" and is_right
 
-    def cors(self, scope: Scope) -> list[tuple[bytes, bytes]]:
+    def cors(self, headers: RawHeaders) -> list[tuple[bytes, bytes]]:
         """The response headers with which a browser shows an answer to a page of an allowed origin."""
         if not self.origins:
             return []
-        origin = next((value for name, value in scope["headers"] if name == b"origin"), b"")
+        origin = next((value for name, value in headers if name == b"origin"), b"")
         if not origin or not self.allows(origin.decode("latin-1")):
             return []
         return [
@@ -147,11 +167,11 @@ class Access:
             (b"vary", b"Origin"),
         ]
 
-    def preflight(self, scope: Scope) -> list[tuple[bytes, bytes]]:
+    def preflight(self, headers: RawHeaders) -> list[tuple[bytes, bytes]]:
         """The response headers, besides those of `cors`, to a browser that asks whether a page may send a request."""
-        if not self.cors(scope):
+        if not self.cors(headers):
             return []
-        given = dict(scope["headers"])
+        given = dict(headers)
         wanted = given.get(b"access-control-request-headers", b"authorization, content-type")
         private = b"access-control-request-private-network" in given
         return [
@@ -162,7 +182,7 @@ class Access:
         ]
 
 
-def _authorization(headers: Headers) -> bytes:
+def _authorization(headers: RawHeaders) -> bytes:
     """The `Authorization` header, or that of a client of Anthropic's API, which sends `x-api-key`."""
     own = b""
     for name, value in headers:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tierwise.gateway.lifecycle import certificate_of
@@ -11,6 +10,7 @@ from tierwise.ledger.rows import facts
 from tierwise.run.acceptable import notes_of
 from tierwise.run.steps import steps_of
 from tierwise.spec.json import Json
+from tierwise.spec.values import frozen_value
 
 if TYPE_CHECKING:
     from tierwise.gateway.lifecycle import RequestContext
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tierwise.spec.call import Pass, Usage
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_value
 class UsageReport:
     """Usage and cost of an action so far, for all protocols."""
 
@@ -108,13 +108,16 @@ def usage_of(context: RequestContext, prices: PriceBook) -> dict[str, Json]:
     return UsageReport.of(context, prices).as_usage(candidates=context.parsed.wants_candidates)
 
 
+_SECONDS = ("started", "first_token", "seconds")
+
+
 def _pass_of(done: Pass, prices: PriceBook, *, with_message: bool) -> dict[str, Json]:
     """`PassFacts` and the fields that only the wire has. `with_message` adds the output, with which a candidate that
     was not chosen can be graded.
     """
     fields: dict[str, Json] = facts(done)
-    for name, value in fields.items():
-        if type(value) is float:
+    for name in _SECONDS:
+        if type(value := fields[name]) is float:
             fields[name] = round(value, 6)
     fields["prompt_tokens"] = done.usage.prompt
     fields["cached_tokens"] = done.usage.cached

@@ -14,61 +14,81 @@ from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from tierwise.gateway.access import Access
+from tierwise.gateway.administration import Administration
 from tierwise.gateway.apis import APIS, apis_of
 from tierwise.gateway.apis.messages.counting import COUNT, TokenCounting
 from tierwise.gateway.apis.responses import RESPONSES, ResponseStore, StoredPage
-from tierwise.gateway.endpoint import ApiEndpoint, send_refusal
-from tierwise.gateway.failures import status_of
+from tierwise.gateway.endpoint import ApiEndpoint
+from tierwise.gateway.exchange import Answering, Exchange
+from tierwise.gateway.failures import headers_of, status_of
 from tierwise.gateway.feedback import FEEDBACK, FeedbackPage
 from tierwise.gateway.lifecycle import RequestLifecycle
 from tierwise.gateway.metrics import Metrics
 from tierwise.gateway.pages import Pages
-from tierwise.gateway.reply import FIRST_BYTES_SECONDS, send_error
+from tierwise.gateway.refusing import Refusals
+from tierwise.gateway.reply import FIRST_BYTES_SECONDS
+from tierwise.gateway.siblings import Alone
 from tierwise.keys.caller import CALLER
 from tierwise.spec.errors import AccessError, KeysUnavailable
 
 if TYPE_CHECKING:
+    from tierwise.gateway.siblings import Siblings
     from tierwise.service import Service
 
 
 _PATHS = ", ".join([*(api.path for api in APIS), COUNT, RESPONSES, FEEDBACK])
-_PLACES = f"{_PATHS}, /v1/models, /v1/usage, /v1/deployments, /health, /ready, /metrics"
+_PLACES = f"{_PATHS}, /v1/models, /v1/usage, /v1/deployments, /key/…, /team/…, /audit, /health, /ready, /metrics"
+
+_USUAL = Refusals(APIS[0])
+"""Of paths that belong to no API: OpenAI's format."""
 
 
 class Endpoint(Starlette):
-    """Starlette behind the rules of access, with a bypass of its middleware for the APIs, which are nearly all traffic,
-    handle their own errors, and would pay the overhead for every event.
+    """The APIs, which are nearly all traffic and are answered without ASGI, and Starlette for all other paths; both
+    behind the rules of access.
     """
 
-    answering: Mapping[str, ApiEndpoint | TokenCounting]
+    answers: Mapping[str, ApiEndpoint | TokenCounting]
     """What answers a POST, by path."""
     access: Access
     metrics: Metrics
     store: ResponseStore
 
+    def answering(self, path: str) -> Answering | None:
+        """What answers a POST to a path; None if it is not that of an API."""
+        return self.answer if path in self.answers else None
+
+    async def answer(self, exchange: Exchange) -> None:
+        """Answer a POST to the path of an API."""
+        answers, headers = self.answers[exchange.path], exchange.headers
+        exchange.more_headers = self.access.cors(headers)
+        try:
+            CALLER.set(self.access.check(exchange.path, headers))
+        except (AccessError, KeysUnavailable) as error:
+            self.metrics.refused(status_of(error).http)
+            await answers.refusals.send(exchange, error, {})
+            return
+        await answers(exchange)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await super().__call__(scope, receive, send)
             return
-        path, method = scope["path"], scope["method"]
+        path, method, headers = scope["path"], scope["method"], scope["headers"]
         if path.endswith("/") and len(path) > 1:
             scope = {**scope, "path": (path := path.rstrip("/") or "/")}
-        if cors := self.access.cors(scope):
+        if cors := self.access.cors(headers):
             send = _with(send, cors)
         try:
             if method != "OPTIONS":  # a browser asks with it what is allowed, and sends no key
-                CALLER.set(self.access.check(scope))
+                CALLER.set(self.access.check(path, headers))
         except (AccessError, KeysUnavailable) as error:
             self.metrics.refused(status_of(error).http)
-            if (asked := self.answering.get(path)) is not None:
-                await send_refusal(send, asked.api, error, {})
-            else:
-                await send_error(send, error, {})
+            refusals = self.answers[path].refusals if path in self.answers else _USUAL
+            body, headers = refusals.body(error), headers_of(error)
+            await Response(body, refusals.status(error), headers, "application/json")(scope, receive, send)
             return
-        if method == "POST" and (answering := self.answering.get(path)) is not None:
-            await answering(scope, receive, send)
-        else:
-            await super().__call__(scope, receive, send)
+        await super().__call__(scope, receive, send)
 
 
 def _with(send: Send, headers: list[tuple[bytes, bytes]]) -> Send:
@@ -88,6 +108,7 @@ def application(
     *,
     access: Access | None = None,
     first_bytes: float = FIRST_BYTES_SECONDS,
+    siblings: Siblings | None = None,
     before: Endpoint | None = None,
 ) -> Endpoint:
     """The application: chat completions, models, health, readiness and metrics. `app.state.draining` makes it
@@ -98,6 +119,7 @@ def application(
         metrics: counts what is answered.
         access: who may use it; without a key, and on loopback, if not given.
         first_bytes: seconds for which a stream's headers wait for its first content.
+        siblings: the other processes that serve the same endpoint; none if not given.
         before: the application that this one replaces; they share stored responses, and whether they drain.
     """
     if metrics is None:
@@ -106,10 +128,13 @@ def application(
     access = access or Access()
     if service.desk is not None:
         access = replace(access, ring=service.desk.ring)
+    siblings = siblings or Alone()
     lifecycle = RequestLifecycle(service, metrics)
-    pages = Pages(service, metrics, access)
+    pages = Pages(service, metrics, access, siblings)
     feedback = FeedbackPage(service, metrics)
-    store = ResponseStore(service.stored) if before is None else before.store
+    administration = Administration(service, metrics, access)
+    store = ResponseStore(service.stored, siblings=siblings) if before is None else before.store
+    siblings.join(service, metrics, store)
     stored = StoredPage(store, metrics)
     apis = apis_of(store)
 
@@ -119,10 +144,11 @@ def application(
             _route(stored.path, access, stored, stored.methods),
             _route(FEEDBACK, access, feedback, ("GET", "POST")),
             *(_route(path, access, page, ("GET",)) for path, page in pages.by_path().items()),
+            *(_route(path, access, page, (method,)) for path, (method, page) in administration.by_path().items()),
         ],
         exception_handlers={HTTPException: _not_here, Exception: _broke},
     )
-    app.answering = {
+    app.answers = {
         **{api.path: ApiEndpoint(api, lifecycle, service, metrics, first_bytes=first_bytes) for api in apis},
         COUNT: TokenCounting(service, metrics),
     }
@@ -145,7 +171,7 @@ def _route(
     async def answer(request: Request) -> Response:
         if request.method == "OPTIONS":
             response = Response(status_code=204, headers=allow)
-            response.raw_headers += access.preflight(request.scope)
+            response.raw_headers += access.preflight(request.scope["headers"])
             return response
         return Response(headers=allow, media_type="application/json") if page is None else await page(request)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import httptools
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -43,7 +44,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._has_parsed = False
-        super().data_received(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+        except httptools.HttpParserUpgrade:
+            pass  # nothing is upgraded; the request is answered as it is
         self._unread_bytes = 0 if self._has_parsed else self._unread_bytes + len(data)
         if self._unread_bytes > limits.HEAD_BYTES and self._refusal is None:
             self._refusal = _head_too_large()
@@ -71,33 +77,45 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if len(self.pipeline) >= limits.PIPELINED:
             most = limits.PIPELINED
             self._refuse(400, "too_many_requests", f"more than {most} requests wait on this connection; open others")
-        super().on_message_begin()
+        self.url, self.headers, self.expect_100_continue = b"", [], False
 
     def on_url(self, url: bytes) -> None:
         self._count_head(len(url))
-        super().on_url(url)
+        self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._count_head(len(name) + len(value) + _PER_HEADER)
-        super().on_header(name, value)
+        self._head_bytes += len(name) + len(value) + _PER_HEADER
+        if self._head_bytes > limits.HEAD_BYTES:
+            self._refuse(*_head_too_large())
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
 
-    def on_headers_complete(self) -> None:
-        self._has_parsed = True
+    def _continue_as_asgi(self) -> None:
+        """The head is complete: begin what uvicorn begins with the first byte, and hand it over."""
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        HttpToolsProtocol.on_message_begin(self)
+        self.url, self.expect_100_continue = url, expects
+        self.headers += headers
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        self._has_parsed = True
-        self._chunks += 1
-        self._body_bytes += len(body)
-        if self._chunks > limits.FREE_CHUNKS + self._body_bytes // limits.CHUNK_BYTES:
-            least = limits.CHUNK_BYTES
-            seen = f"the body has {self._chunks:,} chunks of {self._body_bytes:,} bytes"
-            self._refuse(413, "body_too_large", f"{seen}; send at least {least} bytes in each")
+        self._count_body(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._has_parsed = True
         super().on_message_complete()
+
+    def _count_body(self, part: bytes) -> None:
+        self._has_parsed = True
+        self._chunks += 1
+        self._body_bytes += len(part)
+        if self._chunks > limits.FREE_CHUNKS + self._body_bytes // limits.CHUNK_BYTES:
+            least = limits.CHUNK_BYTES
+            seen = f"the body has {self._chunks:,} chunks of {self._body_bytes:,} bytes"
+            self._refuse(413, "body_too_large", f"{seen}; send at least {least} bytes in each")
 
     def _count_head(self, size: int) -> None:
         self._head_bytes += size

@@ -26,7 +26,8 @@ def decoded(body: bytes | bytearray) -> dict[str, Any]:
         raise SpecError(f"the body is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise SpecError(f"the body is a JSON {type(value).__name__}; send an object with `model` and `messages`")
-    if _is_deeper(value, limits.DEPTH):
+    brackets = body.count(b"{") + body.count(b"[")
+    if brackets > limits.DEPTH and _is_deeper(value, limits.DEPTH):
         raise SpecError(f"the body is nested more than {limits.DEPTH} levels deep")
     return value
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from tierwise.gateway.body import HungUp, read_body
+from tierwise.gateway.body import AsgiBody, read_body
 from tierwise.gateway.decoding import decoded
+from tierwise.gateway.exchange import HungUp
 from tierwise.gateway.failures import body_of, status_of
 from tierwise.gateway.headers import RequestHeaders
 from tierwise.keys.caller import require_admin
@@ -54,7 +55,7 @@ class FeedbackPage:
         return JSONResponse({"object": "list", "data": [] if shadows is None else shadows.feedback.wanted()})
 
     async def _labelled(self, request: Request) -> Response:
-        body = decoded(await read_body(request.receive, RequestHeaders.of(request.scope)))
+        body = decoded(await read_body(AsgiBody(request.receive), RequestHeaders.of(request.scope["headers"])))
         reading = Reading()
         read = reading.read(Label, body, "")
         if reading.errors:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from tierwise.gateway.app import Endpoint
+    from tierwise.gateway.exchange import Answering, Exchange
 
 T = TypeVar("T")
 
@@ -44,7 +45,7 @@ class Generation(Generic[T]):
 
 
 class Front:
-    """The endpoint as one ASGI application over all reloads.
+    """The endpoint as one application over all reloads: of ASGI, and of the exchanges that the APIs answer.
 
     Args:
         app: what answers until the first reload.
@@ -58,6 +59,18 @@ class Front:
         app = generation.begin()
         try:
             await app(scope, receive, send)
+        finally:
+            generation.end()
+
+    def answering(self, path: str) -> Answering | None:
+        """What answers a POST to a path; None if it is not that of an API."""
+        return None if self.now.answering.answering(path) is None else self._answer
+
+    async def _answer(self, exchange: Exchange) -> None:
+        generation = self.now
+        app = generation.begin()
+        try:
+            await app.answer(exchange)
         finally:
             generation.end()
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Self, TypeAlias
+
+from tierwise.spec.values import frozen_value
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from starlette.types import Scope
+RawHeaders: TypeAlias = "Sequence[tuple[bytes, bytes]]"
+"""Headers of a message: name in lower case, and value."""
+
 
 SESSION = "x-tierwise-session"
 """The header, over gRPC the metadata, with the caller's id for the session of an action."""
@@ -26,7 +30,7 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[
 _TRACESTATE = re.compile(r"[ -~]{1,512}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_value
 class RequestHeaders:
     """What a request says besides its body; empty where it says nothing, or nothing that can be passed on."""
 
@@ -41,10 +45,10 @@ class RequestHeaders:
     """`x-tierwise-session`, else Claude Code's own header, as it was sent: `wire.in_session` validates it."""
 
     @classmethod
-    def of(cls, scope: Scope) -> Self:
-        """Read the headers of an ASGI request. Of a repeated header the first counts."""
+    def of(cls, headers: RawHeaders) -> Self:
+        """Read the headers of a request. Of a repeated header the first counts."""
         found: dict[bytes, str] = {}
-        for name, value in scope["headers"]:
+        for name, value in headers:
             if name in _READ and name not in found:
                 found[name] = value.decode("latin-1").strip()
         traceparent = _matching(_TRACEPARENT, found.get(b"traceparent", ""))
@@ -60,10 +64,13 @@ class RequestHeaders:
     @property
     def forwarded(self) -> Mapping[str, str]:
         """The headers for the engines."""
+        if not (self.request_id or self.traceparent):
+            return _NO_HEADERS
         named = {"x-request-id": self.request_id, "traceparent": self.traceparent, "tracestate": self.tracestate}
         return {name: value for name, value in named.items() if value}
 
 
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _READ = frozenset(
     {
         b"content-type",

@@ -41,8 +41,10 @@ _LOG = logging.getLogger("tierwise")
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _LONGEST_NOTE = 500  # characters of a header
 
-ShowChunk: TypeAlias = Callable[[int, Chunk], Awaitable[None]]
-"""Sends a chunk of a choice, given the choice's index."""
+ShowChunks: TypeAlias = Callable[[int, Sequence[Chunk]], Awaitable[None]]
+"""Sends chunks of a choice that came together, given the choice's index. None of them: waits for a slow reader."""
+PassOnChunks: TypeAlias = Callable[[int, Sequence[Chunk]], bool]
+"""The same without waiting: false if the reader is slow, so that what shows chunks has to be awaited with none."""
 
 
 class RequestLifecycle:
@@ -101,9 +103,10 @@ class RequestLifecycle:
     async def answer(
         self,
         context: RequestContext,
-        show: ShowChunk | None = None,
+        show: ShowChunks | None = None,
         *,
         is_stopped: Callable[[], bool],
+        pass_on: PassOnChunks | None = None,
         complete: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """Answer every choice. However it ends, the action is recorded once, before this returns or raises.
@@ -113,6 +116,7 @@ class RequestLifecycle:
         Args:
             context: the request; receives the answers.
             show: streams chunks of a choice; without it the answers are only collected.
+            pass_on: streams chunks without waiting, after the first that `show` sent.
             is_stopped: called on cancellation: whether the server is stopping, rather than the client having
                 disconnected.
             complete: called with all answers there, before the action is recorded: what it raises fails the action.
@@ -125,7 +129,7 @@ class RequestLifecycle:
             await self._admit(context, context.caller)
         numbers = range(context.parsed.choices)
         with self._remembering(context, is_stopped):
-            sinks = [discard if show is None else ChunkSink(context, number, show) for number in numbers]
+            sinks = [discard if show is None else _sink(context, number, show, pass_on) for number in numbers]
             context.answers = await _all_choices(context, sinks)
             if show is None:
                 context.show_moment()
@@ -211,16 +215,36 @@ class RequestLifecycle:
 class ChunkSink:
     """Streams one choice to the caller. `show` implements the protocol, and blocks for a slow reader."""
 
-    def __init__(self, context: RequestContext, number: int, show: ShowChunk) -> None:
+    def __init__(self, context: RequestContext, number: int, show: ShowChunks) -> None:
         self._context = context
         self._number = number
         self._show = show
 
-    async def __call__(self, chunk: Chunk) -> bool:
-        if self._context.first_output is None and chunk.is_output:
+    async def __call__(self, chunks: Sequence[Chunk]) -> bool:
+        if self._context.first_output is None and any(chunk.is_output for chunk in chunks):
             self._context.show_moment()
-        await self._show(self._number, chunk)
+        await self._show(self._number, chunks)
         return True
+
+
+class RelayingSink(ChunkSink):
+    """A sink that also takes chunks without waiting."""
+
+    def __init__(self, context: RequestContext, number: int, show: ShowChunks, pass_on: PassOnChunks) -> None:
+        super().__init__(context, number, show)
+        self._pass_on = pass_on
+
+    def pass_on(self, chunks: Sequence[Chunk]) -> bool:
+        """As of `run.output.SinkRelay`."""
+        return self._pass_on(self._number, chunks)
+
+    async def caught_up(self) -> None:
+        """As of `run.output.SinkRelay`."""
+        await self._show(self._number, ())
+
+
+def _sink(context: RequestContext, number: int, show: ShowChunks, pass_on: PassOnChunks | None) -> ChunkSink:
+    return ChunkSink(context, number, show) if pass_on is None else RelayingSink(context, number, show, pass_on)
 
 
 async def _all_choices(context: RequestContext, shows: Sequence[Sink]) -> list[Answer]:
@@ -300,35 +324,35 @@ class RequestContext:
 
     def headers_now(self, prices: PriceBook | None) -> dict[str, str]:
         """The response headers at this moment. A stream's headers are sent before passes and cost are known."""
-        headers = {
-            **self.headers,
-            **self._note(),
-            **self._decision(),
-            **certificate_header(self.certified),
-            "x-tierwise-model": self.parsed.model,
-            "x-tierwise-tier": self.action.tier or self.parsed.model,
-            "x-tierwise-overhead-ms": f"{self.overhead() * 1000:.2f}",
-        }
+        trace, model = self.trace, self.parsed.model
+        headers = dict(self.headers)
+        if trace.decisions:
+            headers.update(self._decided())
+        if self.certified is not None:
+            headers.update(certificate_header(self.certified))
+        headers["x-tierwise-model"] = model
+        headers["x-tierwise-tier"] = self.action.tier or model
+        headers["x-tierwise-overhead-ms"] = f"{self.overhead() * 1000:.2f}"
         if prices is not None:
-            headers["x-tierwise-passes"] = str(len(self.trace.passes))
-            headers["x-tierwise-dollars"] = f"{prices.total(self.trace.passes).dollars:.9f}"
+            headers["x-tierwise-passes"] = str(len(trace.passes))
+            headers["x-tierwise-dollars"] = f"{prices.total(trace.passes).dollars:.9f}"
         return headers
 
-    def _note(self) -> dict[str, str]:
-        """What the client should know about how its request was changed, as far as it is known."""
-        notes = "; ".join(notes_of(self.trace))
-        return {"x-tierwise-note": printable(notes, ascii_only=True)[:_LONGEST_NOTE]} if notes else {}
-
-    def _decision(self) -> dict[str, str]:
-        """How a route came to the tier that answers. Unknown while nothing is decided, as in a stream's headers."""
+    def _decided(self) -> dict[str, str]:
+        """What the client should know about how its request was changed, as far as it is known, and how a route came to
+        the tier that answers, which is unknown while nothing is decided, as in a stream's headers.
+        """
         decision = self.action.decision if self.answers else ""
-        return {DECISION: printable(decision, ascii_only=True)[:_LONGEST_NOTE]} if decision else {}
+        said = {"x-tierwise-note": "; ".join(notes_of(self.trace)), DECISION: decision}
+        return {name: printable(text, ascii_only=True)[:_LONGEST_NOTE] for name, text in said.items() if text}
 
     def overhead(self) -> float:
         """Seconds of this action in which no pass ran; while passes run, the seconds before the first."""
         passes = self.trace.passes
         if len(passes) < self.trace.started:
             return self.preparing
+        if len(passes) == 1:
+            return max(0.0, self.seconds() - passes[0].seconds)
         covered, reached = 0.0, 0.0
         for done in sorted(passes, key=lambda one: one.started):
             end = done.started + done.seconds

@@ -170,6 +170,11 @@ class Metrics:
 
     def text(self) -> bytes:
         """The metrics page, with the current state of every deployment."""
+        self.refresh()
+        return generate_latest(self.registry)
+
+    def refresh(self) -> None:
+        """Take over the current state of every deployment and route."""
         for name, deployment in self._deployments.items():
             health = deployment.engine.health()
             self._up.labels(name).set(health.state == "ready")
@@ -180,7 +185,6 @@ class Metrics:
         if self._shadows is not None:
             self._shadows.refresh()
         self._experts.refresh()
-        return generate_latest(self.registry)
 
 
 class _EnginesOwn(Collector):

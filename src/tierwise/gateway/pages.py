@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from time import time
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from tierwise.gateway.added_metrics import added, families_of, page, read_families
 from tierwise.gateway.deployments import deployed
 from tierwise.gateway.failures import body_of, status_of
 from tierwise.gateway.lifecycle import certificate_of
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from tierwise.engines.engine import Health
     from tierwise.gateway.access import Access
     from tierwise.gateway.metrics import Metrics
+    from tierwise.gateway.siblings import Siblings
     from tierwise.ledger.location import Location
     from tierwise.ledger.store import LedgerHealth
     from tierwise.service import Service
@@ -38,12 +40,14 @@ class Pages:
         service: what the pages are about.
         metrics: its metrics.
         access: who may see command lines, paths and log lines.
+        siblings: the other processes of the endpoint.
     """
 
-    def __init__(self, service: Service, metrics: Metrics, access: Access) -> None:
+    def __init__(self, service: Service, metrics: Metrics, access: Access, siblings: Siblings) -> None:
         self._service = service
         self._metrics = metrics
         self._access = access
+        self._siblings = siblings
 
     def by_path(self) -> Mapping[str, Callable[[Request], Awaitable[Response]]]:
         """Every page by its path."""
@@ -100,13 +104,22 @@ class Pages:
         draining = bool(getattr(request.app.state, "draining", False))
         are_up = all(state.state == "ready" for state in states.values())
         is_ready = not draining and are_up and self._service.router.certified.are_checked
-        body = {
+        body: dict[str, Any] = {
             "ready": is_ready,
             "draining": draining,
             "deployments": {name: _standing(one, in_full=in_full) for name, one in states.items()},
         }
         if self._service.ledger is not None:
-            body["ledger"] = _ledger_standing(self._service.ledger.health())
+            body["ledger"] = ledger_standing(self._service.ledger.health())
+        if self._siblings.count > 1:
+            others = await self._siblings.gather("ledger")
+            body["workers"] = {
+                "count": self._siblings.count,
+                "answering": 1 + len(others),
+                "this": self._siblings.number,
+            }
+            if "ledger" in body:
+                body["ledger"] = _together([body["ledger"], *others])
         return JSONResponse(body, status_code=200 if is_ready else 503)
 
     async def metrics(self, request: Request) -> Response:  # noqa: ARG002
@@ -116,7 +129,14 @@ class Pages:
         except Forbidden as error:
             return JSONResponse(body_of(error), status_of(error).http)
         await self._metrics.ask_engines()
-        return Response(self._metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        text = self._metrics.text() if self._siblings.count == 1 else await self._added_up()
+        return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    async def _added_up(self) -> bytes:
+        self._metrics.refresh()
+        own = families_of(self._metrics.registry)
+        others = await self._siblings.gather("metrics", own)
+        return page(added([own, *map(read_families, others)]))
 
 
 def _used(location: Location, since: float, key: str | None) -> list[dict[str, Any]]:
@@ -135,7 +155,7 @@ def _standing(health: Health, *, in_full: bool) -> dict[str, object]:
     return {**standing, "last_lines": health.last_lines} if health.last_lines else standing
 
 
-def _ledger_standing(health: LedgerHealth) -> dict[str, object]:
+def ledger_standing(health: LedgerHealth) -> dict[str, Any]:
     """Without messages, which name files. Problems of the ledger never make the endpoint unready."""
     return {
         "state": health.state,
@@ -143,6 +163,13 @@ def _ledger_standing(health: LedgerHealth) -> dict[str, object]:
         "only_in_memory": health.unjournaled,
         "lost": health.lost,
     }
+
+
+def _together(standings: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The standing of the ledger in all processes: the worst state, and sums."""
+    states = {one["state"] for one in standings}
+    sums = {name: sum(one[name] for one in standings) for name in ("pending", "only_in_memory", "lost")}
+    return {"state": next(state for state in ("losing", "corrupt", "behind", "good") if state in states), **sums}
 
 
 def _model(service: Service, name: str) -> dict[str, object]:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
-from tierwise.gateway.failures import body_of, headers_of, status_of
+from tierwise.gateway.failures import body_of
 from tierwise.spec.call import Chunk
 from tierwise.spec.errors import TierwiseError
 from tierwise.spec.json import Json
 
 if TYPE_CHECKING:
-    from starlette.types import Send
+    from tierwise.gateway.exchange import Exchange
 
 FIRST_BYTES_SECONDS = 10.0
 """Maximum delay of a stream's headers while a pass is shown, in which an error can still set the HTTP status. Below the
@@ -46,11 +46,9 @@ def encoded(body: Json) -> bytes:
     return _encode(body)
 
 
-async def send_encoded(send: Send, status: int, content: bytes, headers: Mapping[str, str]) -> None:
+async def send_encoded(exchange: Exchange, status: int, content: bytes, headers: Mapping[str, str]) -> None:
     """Send one complete response."""
-    headers = {**headers, "content-type": "application/json", "content-length": str(len(content))}
-    await send({"type": "http.response.start", "status": status, "headers": _raw(headers)})
-    await send({"type": "http.response.body", "body": content})
+    await exchange.respond(status, {**headers, "content-type": "application/json"}, content)
 
 
 def failure(error: TierwiseError, usage: Json = None) -> Json:
@@ -67,38 +65,15 @@ def error_event(error: TierwiseError, usage: Json = None) -> bytes:
     return b"data: %b\n\n" % encoded(failure(error, usage))
 
 
-async def send_error(
-    send: Send,
-    error: TierwiseError,
-    headers: Mapping[str, str],
-    usage: Json = None,
-    *,
-    shape: Callable[[TierwiseError, Json], Json] = failure,
-    status: int = 0,
-) -> None:
-    """Send an error as a complete response.
-
-    Args:
-        send: ASGI's.
-        error: what is answered.
-        headers: besides those of the error.
-        usage: the spending so far.
-        shape: the format of an API.
-        status: of an API that has its own; 0 for that of the error.
-    """
-    await send_encoded(
-        send, status or status_of(error).http, encoded(shape(error, usage)), {**headers, **headers_of(error)}
-    )
-
-
 class EventStream:
     """A streamed answer. Its headers wait for its first content, so that an error before that has a status of its own.
 
     They wait at most `first_bytes` while a pass is shown, and `NOTHING_TO_SHOW_SECONDS` otherwise; a comment follows
-    them then. One task sends: events queued while it is busy are sent together, and writers block while the queue is
-    full because the client reads slowly.
+    them then. Events wait for `flush`, and while the client reads slowly; those that wait are sent together. The first
+    wait for the end of the turn of the event loop: an answer that is whole has the headers of a whole one.
 
     Args:
+        exchange: what is answered.
         headers: called when the headers are sent.
         progress: returns the text of the keep-alive comments.
         is_showing: returns whether a pass is shown as it comes.
@@ -107,14 +82,14 @@ class EventStream:
 
     def __init__(
         self,
-        send: Send,
+        exchange: Exchange,
         headers: Callable[[], Mapping[str, str]],
         progress: Callable[[], str],
         *,
         is_showing: Callable[[], bool],
         first_bytes: float,
     ) -> None:
-        self._send = send
+        self._exchange = exchange
         self._headers = headers
         self._progress = progress
         self._is_showing = is_showing
@@ -122,43 +97,63 @@ class EventStream:
         self._held: dict[int, list[bytes]] = {}
         """Events without content before the first one with content, by choice."""
         self._waiting: list[bytes] = []
-        self._filled, self._emptied = asyncio.Event(), asyncio.Event()
-        self._is_open = True
+        self._beginning: asyncio.Handle | None = None
         self._is_silent = True
         self._has_begun = False
+        self._loop = asyncio.get_running_loop()
 
     def __enter__(self) -> Self:
-        self._sending = asyncio.create_task(self._send_all())
-        self._sending.add_done_callback(lambda _: self._emptied.set())  # nobody may wait for a sender that broke
-        loop = asyncio.get_running_loop()
-        self._began = loop.time()
-        self._timer = loop.call_later(min(NOTHING_TO_SHOW_SECONDS, self._first_bytes), self._beat)
+        self._exchange.when_writable = self._write
+        self._began = self._loop.time()
+        self._timer = self._loop.call_later(min(NOTHING_TO_SHOW_SECONDS, self._first_bytes), self._beat)
         return self
 
     def __exit__(self, *error: object) -> None:
         self._timer.cancel()
-        self._sending.cancel()
+        self._exchange.when_writable = None
+        if self._beginning is not None:
+            self._beginning.cancel()
 
-    async def chunk(self, choice: int, chunk: Chunk, event: bytes) -> None:
-        """Send the event of a chunk, or keep it until there is content. Nothing is sent for an empty one."""
+    def chunk(self, choice: int, chunk: Chunk, event: bytes) -> None:
+        """Add the event of a chunk, or keep it until there is content. Nothing is sent for an empty one."""
         if not event:
             return
         if self._has_begun or chunk.is_output:
-            await self.event(event)
+            self.event(event)
         elif "role" in chunk.delta:  # of a pass that replaces one which failed
             self._held[choice] = [event]
         else:
             self._held.setdefault(choice, []).append(event)
 
-    async def event(self, event: bytes) -> None:
-        """Send one event; blocks while the queue is full."""
+    def event(self, event: bytes) -> None:
+        """Add one event."""
         self._is_silent = False
-        self._say(event)
-        if len(self._waiting) >= MOST_WAITING:
-            self._emptied.clear()
-            await self._emptied.wait()
-            if self._sending.done():
-                self._sending.result()
+        self._take_held()
+        self._waiting.append(event)
+
+    def flush(self) -> bool:
+        """Write what waits, unless the client reads slowly; then it is written when the client has caught up.
+
+        Returns:
+            Whether more events may be added; if not, wait for `caught_up`.
+        """
+        if not self._exchange.response_started:
+            self._beginning = self._beginning or self._loop.call_soon(self._write)
+        else:
+            self._write()
+        return len(self._waiting) < MOST_WAITING
+
+    def _write(self) -> None:
+        if self._waiting and self._exchange.is_writable:
+            self._begin()
+            data = b"".join(self._waiting)
+            self._waiting.clear()
+            self._exchange.write(data)
+
+    async def caught_up(self) -> None:
+        """Wait until the client, which reads slowly, has taken what waits."""
+        await self._exchange.writable()
+        self._write()
 
     @property
     def has_begun(self) -> bool:
@@ -167,46 +162,31 @@ class EventStream:
 
     async def done(self, events: bytes) -> None:
         """End the stream with its last events."""
-        await self._end(events)
+        self._take_held()
+        await self._exchange.writable()
+        self._begin()
+        data = b"".join((*self._waiting, events))
+        self._waiting.clear()
+        await self._exchange.end(data)
 
-    def _say(self, event: bytes) -> None:
+    def _take_held(self) -> None:
         self._has_begun = True
         if self._held:
             self._waiting += chain.from_iterable(self._held.values())
             self._held = {}
-        self._waiting.append(event)
-        self._filled.set()
 
-    async def _end(self, event: bytes) -> None:
-        self._say(event)
-        self._is_open = False
-        await self._sending
+    def _begin(self) -> None:
+        if not self._exchange.response_started:
+            self._exchange.begin(200, {**_EVENT_STREAM, **self._headers()})
 
     def _beat(self) -> None:
         """Send a keep-alive comment, unless the headers still wait."""
-        loop = asyncio.get_running_loop()
-        left = self._began + self._first_bytes - loop.time()
+        left = self._began + self._first_bytes - self._loop.time()
         if not self._has_begun and left > 0 and self._is_showing():
-            self._timer = loop.call_later(min(NOTHING_TO_SHOW_SECONDS, left), self._beat)
+            self._timer = self._loop.call_later(min(NOTHING_TO_SHOW_SECONDS, left), self._beat)
             return
         if self._is_silent and not self._waiting:
-            self._say(f": {self._progress()}\n\n".encode())
+            self.event(f": {self._progress()}\n\n".encode())
+            self.flush()
         self._is_silent = True
-        self._timer = loop.call_later(KEEP_ALIVE_SECONDS, self._beat)
-
-    async def _send_all(self) -> None:
-        await self._filled.wait()
-        headers = {**_EVENT_STREAM, **self._headers()}
-        await self._send({"type": "http.response.start", "status": 200, "headers": _raw(headers)})
-        more = True
-        while more:
-            await self._filled.wait()
-            data, more = b"".join(self._waiting), self._is_open
-            self._waiting.clear()
-            self._filled.clear()
-            self._emptied.set()
-            await self._send({"type": "http.response.body", "body": data, "more_body": more})
-
-
-def _raw(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
-    return [(name.encode(), value.encode()) for name, value in headers.items()]
+        self._timer = self._loop.call_later(KEEP_ALIVE_SECONDS, self._beat)

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import gc
 import logging
-import signal
 import socket
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
@@ -27,12 +26,14 @@ from tierwise.gateway.loop_delay import LoopDelay
 from tierwise.gateway.metrics import Metrics
 from tierwise.gateway.protocol import HttpProtocol
 from tierwise.gateway.reload import Live, Reloader, reloading
+from tierwise.gateway.siblings import Alone
 from tierwise.service import launched
 from tierwise.spec.errors import LedgerError, SpecError
 
 if TYPE_CHECKING:
     from tierwise.gateway.grpc.server import GrpcServer
     from tierwise.gateway.settings import ServerSettings
+    from tierwise.gateway.siblings import Ending, Siblings
     from tierwise.gateway.tls import Tls
     from tierwise.keys.desk import Desk
     from tierwise.ledger.store import Ledger
@@ -41,6 +42,10 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("tierwise")
 
+COLLECTIONS = (10_000, 20, 50)
+"""New objects between two garbage collections, and collections between those of the next generations. Nearly all that a
+request makes is freed without one: with Python's own (700, 10, 10) a tenth of the time goes to looking at what is used.
+"""
 _GOODBYE_SECONDS = 2.0
 """Time for the last events of requests that are stopped."""
 
@@ -58,7 +63,7 @@ def serve_forever(plan: Plan, settings: ServerSettings, *, ledger: str | Path, c
         _need_grpc()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         tls = None if settings.tls is None else settings.tls.load()
-        runner.run(_serve(plan, settings, _bound(settings.host, settings.port), ledger, tls, content=content))
+        runner.run(serve(plan, settings, bound(settings.host, settings.port), ledger, tls, content=content))
 
 
 @contextmanager
@@ -101,7 +106,7 @@ def open_desk(ledger: Ledger, plan: Plan) -> Generator[Desk]:
         desk.close()
 
 
-async def _serve(
+async def serve(
     plan: Plan,
     settings: ServerSettings,
     listener: socket.socket,
@@ -109,23 +114,44 @@ async def _serve(
     tls: Tls | None,
     *,
     content: bool,
+    siblings: Siblings | None = None,
 ) -> None:
+    """Serve until the process shall end. As `serve_forever`, in a running event loop.
+
+    Args:
+        plan: the config file.
+        settings: how it is served.
+        listener: a listening socket.
+        ledger: the ledger.
+        tls: the certificates; None without TLS.
+        content: whether the ledger stores requests and answers.
+        siblings: the other processes that serve the endpoint; none if not given.
+    """
+    siblings = siblings or Alone()
     for warning in () if tls is None else tls.warnings():
         _LOG.warning("TLS: %s", warning)
     with contextlib.closing(listener):
-        ending = _Ending()
+        ending = siblings.ending()
         metrics = Metrics({})
         with open_ledger(ledger, plan, metrics, content=content) as book, open_desk(book, plan) as desk:
-            how = {"uncertified": settings.uncertified, "shadow": settings.shadow}
-            async with launched(plan, ledger=book, desk=desk, **how) as service:
+            async with launched(
+                plan,
+                ledger=book,
+                uncertified=settings.uncertified,
+                shadow=settings.shadow,
+                desk=desk,
+                engines=siblings.engines,
+                occupancies=siblings.occupancies(),
+            ) as service:
                 metrics.watch(service.deployments, service.router.certified, service.shadows)
-                app = application(service, metrics, access=settings.access, first_bytes=settings.first_bytes)
+                access, first = settings.access, settings.first_bytes
+                app = application(service, metrics, access=access, first_bytes=first, siblings=siblings)
                 server = HttpServer(front := Front(app), tls)
                 async with _also_grpc(service, metrics, settings, tls) as beside:
                     reloader = Reloader(Live(plan, service), front, server, beside, settings, metrics)
-                    async with reloading(reloader), controlled(plan.path, reloader.reload):
+                    async with _reloadable(reloader, plan.path, siblings):
                         with LoopDelay(metrics.loop_delay):
-                            await _listen(reloader, server, listener, ending, beside)
+                            await _listen(reloader, server, listener, siblings, ending, beside)
     _LOG.info("stopped")
 
 
@@ -157,18 +183,35 @@ async def _also_grpc(
         await server.stop()
 
 
+@asynccontextmanager
+async def _reloadable(reloader: Reloader, config: Path, siblings: Siblings) -> AsyncGenerator[None]:
+    """Reload on SIGHUP and `tierwise reload`, if no other process serves the endpoint; at the end stop all engines."""
+    if siblings.count == 1:
+        async with reloading(reloader), controlled(config, reloader.reload):
+            yield
+        return
+    try:
+        yield
+    finally:
+        await reloader.close()
+
+
 async def _listen(
-    reloader: Reloader, server: HttpServer, listener: socket.socket, ending: _Ending, beside: GrpcServer | None
+    reloader: Reloader,
+    server: HttpServer,
+    listener: socket.socket,
+    siblings: Siblings,
+    ending: Ending,
+    beside: GrpcServer | None,
 ) -> None:
     """Accept requests at once; they wait for engines that are still loading, and `/ready` lists those."""
+    gc.set_threshold(*COLLECTIONS)
     gc.collect()
     gc.freeze()  # a full collection would look at all that was imported, in 50 ms in which nothing else runs
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     starting = asyncio.create_task(reloader.service.start())
     stopping = asyncio.create_task(ending.first.wait())
-    host, port = listener.getsockname()[:2]
-    scheme = "http" if server.tls is None else "https"
-    print(f"serving on {scheme}://{f'[{host}]' if ':' in host else host}:{port}", flush=True)  # noqa: T201 - the line that scripts wait for
+    siblings.listening("http" if server.tls is None else "https", *listener.getsockname()[:2])
     preparing = asyncio.create_task(asyncio.to_thread(import_module, "tierwise.verifiers.readers"))
     try:
         await asyncio.wait((starting, stopping, serving), return_when=asyncio.FIRST_COMPLETED)
@@ -200,19 +243,6 @@ async def _listen(
         await asyncio.gather(draining, starting, preparing, *unfinished, return_exceptions=True)
         stopping.cancel()
         second.cancel()
-
-
-class _Ending:
-    """Counts termination signals."""
-
-    def __init__(self) -> None:
-        self.first, self.second = asyncio.Event(), asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._hear)
-
-    def _hear(self) -> None:
-        (self.second if self.first.is_set() else self.first).set()
 
 
 class HttpServer(uvicorn.Server):
@@ -263,13 +293,13 @@ class HttpServer(uvicorn.Server):
         return HttpProtocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def bound(host: str, port: int, *, shared: bool = False) -> socket.socket:
     """A listening socket, opened before any engine starts: a port in use is detected early, and early clients wait in
-    the kernel's queue.
+    the kernel's queue. If `shared`, other sockets may listen there too, and each gets a part of the connections.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT if shared else socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
         listener.listen(2048)

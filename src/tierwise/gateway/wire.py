@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -16,6 +16,7 @@ from tierwise.spec import limits, turns
 from tierwise.spec.budget import Budget
 from tierwise.spec.errors import SpecError
 from tierwise.spec.prompt import BOUNDS, Prompt, WrittenMessages, draw_seed
+from tierwise.spec.values import frozen_value
 from tierwise.verifiers import BaseVerifier, VerifierChoice
 from tierwise.verifiers.pooled import read_here, read_verifier
 from tierwise.verifiers.verifier import Verifier
@@ -102,7 +103,7 @@ class ChatRequest(msgspec.Struct):
     tierwise: Extension = Extension()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_value
 class ParsedRequest:
     """A validated request."""
 
@@ -136,6 +137,8 @@ class ParsedRequest:
             of_each = self.choices // len(self.raws)
             seed = draw_seed(self.prompt.seed, choice % of_each * _STRIDE)
             return replace(self.prompt, raw=self.raws[choice // of_each], seed=seed)
+        if choice == 0:
+            return self.prompt
         return replace(self.prompt, seed=draw_seed(self.prompt.seed, choice * _STRIDE))
 
 
@@ -164,7 +167,7 @@ async def read_aside(body: bytes | bytearray) -> ParsedRequest:
         SpecError: as `read`, or it takes too long.
     """
     is_large = len(body) > SMALL_BYTES
-    value, request = await turns.made(lambda: _request(body), is_large=is_large)
+    value, request = await turns.made(lambda: _request(body), is_large=True) if is_large else _request(body)
     return await _finished(value, request, is_large=is_large)
 
 
@@ -289,13 +292,14 @@ def _make_whole(value: dict[str, Any]) -> None:
 def invalid(error: Exception, root: str = "") -> SpecError:
     """The error of a request that msgspec refuses, which names the field below `root`."""
     what, _, where = str(error).partition(" - at `$")
-    field = ".".join(filter(None, (root, where.strip(".`"), _missing(what))))
+    field = ".".join(filter(None, (root, where.strip(".`"), _named_in(what))))
     return SpecError(f"{field}: {what}", field=field)
 
 
-def _missing(message: str) -> str:
-    """The field named in msgspec's `Object missing required field `x``."""
-    return message.partition("missing required field `")[2].rstrip("`")
+def _named_in(message: str) -> str:
+    """The field that msgspec names in `Object missing required field `x`` or `Object contains unknown field `x``."""
+    _, found, field = message.partition(" field `")
+    return field.rstrip("`") if found else ""
 
 
 class _Named(NamedTuple):

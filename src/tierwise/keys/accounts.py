@@ -11,7 +11,7 @@ import asyncio
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -108,6 +108,12 @@ class Account:
             self.held = self.spent + self.reserved
             self.is_dirty = True
 
+    def rebind(self, bound: Bound) -> None:
+        """Count under another limit from now on."""
+        if bound.limit < self.bound.limit:
+            self.trim()  # what was taken ahead under the limit before must not be spent under this one
+        self.bound = bound
+
     @property
     def lease(self) -> Lease:
         with self.lock:
@@ -143,10 +149,16 @@ class Accounts:
         if found is None:
             found = self._open[place] = Account(bound, place[1])
         elif found.bound != bound:
-            if bound.limit < found.bound.limit:
-                found.trim()  # what was taken ahead under the limit before must not be spent under this one
-            found.bound = bound
+            found.rebind(bound)
         return found
+
+    def rebind(self, bounds: Iterable[Bound]) -> None:
+        """Give open accounts the limits of these bounds, so that what runs takes no more under limits of before."""
+        named = {bound.account: bound for bound in bounds}
+        for account in list(self._open.values()):
+            bound = named.get(account.bound.account)
+            if bound is not None and bound != account.bound:
+                account.rebind(bound)
 
     async def reserve(self, account: Account, amount: int) -> bool:
         """Reserve an amount, which is in the database as held before this returns. Returns whether there was as much.

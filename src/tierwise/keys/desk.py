@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tierwise.keys.accounts import Accounts
 from tierwise.keys.estimates import Estimates
 from tierwise.keys.leases import LeaseBook
-from tierwise.keys.limiter import Limiter
+from tierwise.keys.limiter import Limiter, all_bounds
 from tierwise.keys.ring import REFRESH_SECONDS, Keeper, KeyRing
 from tierwise.keys.store import KeyStore
 from tierwise.spec.errors import TierwiseError
@@ -31,9 +31,11 @@ class Desk:
     """
 
     def __init__(self, location: Location, prices: PriceBook, *, refresh: float = REFRESH_SECONDS) -> None:
-        self.ring = KeyRing(KeyStore(location, who="endpoint"))
+        self.store = KeyStore(location, who="endpoint")
+        self.ring = KeyRing(self.store)
         self.accounts = Accounts(LeaseBook(location, secrets.token_hex(8)))
         self.limiter = Limiter(self.accounts, Estimates(prices))
+        self.ring.changed = lambda stored: self.accounts.rebind(all_bounds(stored.keys.values(), stored.teams))
         self._keeper = Keeper(self.look, refresh)
         self._is_away = False
 

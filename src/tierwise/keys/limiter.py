@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from tierwise.keys.accounts import Account, Accounts, Bound, nano
 from tierwise.keys.purse import Purse, give_back, in_words, refusal_of
+from tierwise.keys.records import Caller, Key, Team
 from tierwise.spec.errors import ModelForbidden, RateLimited
 
 if TYPE_CHECKING:
     from tierwise.keys.estimates import Estimates
-    from tierwise.keys.records import Caller, Limits
+    from tierwise.keys.records import Limits
     from tierwise.ledger.records import Trace
 
 _MINUTE = 60
@@ -200,6 +201,14 @@ def bounds_of(caller: Caller, model: str) -> list[Bound]:
 def budgets_of(caller: Caller) -> list[Bound]:
     """Every budget of dollars, whatever the model."""
     return list(_budgets(caller, lambda limits: limits.model_max_budget))
+
+
+def all_bounds(keys: Iterable[Key], teams: Mapping[str, Team]) -> Iterator[Bound]:
+    """Every limit that is counted of these keys and teams."""
+    nobody = Key(id="", hashed="")
+    for caller in (*(Caller(key=key) for key in keys), *(Caller(key=nobody, team=team) for team in teams.values())):
+        yield from (bound for owner, words, limits in _owners(caller) for bound in _rates(owner, words, limits))
+        yield from budgets_of(caller)
 
 
 def _owners(caller: Caller) -> Iterator[tuple[str, str, Limits]]:

@@ -152,12 +152,14 @@ def seconds_of(duration: str) -> int:
     return round(seconds)
 
 
-def name_of(text: str, what: str) -> str:
+def name_of(text: str, what: str, field: str = "") -> str:
     """A name of a key, a team or a tag.
 
     Raises:
         SpecError: it has other characters than names of models, or more than 100.
     """
     if not _NAME.fullmatch(text):
-        raise SpecError(f"{text!r} is not a valid {what}; letters, digits and ._:@/+- are allowed, up to 100")
+        raise SpecError(
+            f"{text!r} is not a valid {what}; letters, digits and ._:@/+- are allowed, up to 100", field=field
+        )
     return text

@@ -43,6 +43,9 @@ class KeyRing:
         self._is_away = False
         self._denied: deque[tuple[str, str]] = deque(maxlen=_MOST_DENIED)
         self._denials = 0
+        self._refreshing = threading.Lock()
+        self.changed: Callable[[Stored], None] = lambda _: None
+        """Called with keys and teams whenever they were read anew, in the thread that read them."""
 
     @property
     def is_needed(self) -> bool:
@@ -74,7 +77,11 @@ class KeyRing:
         self._denied.append((key, why))
 
     def refresh(self) -> None:
-        """Read keys again if they changed, and write refusals to the audit log. Never raises."""
+        """Read keys again if they changed, and write refusals to the audit log. Never raises. Called by any thread."""
+        with self._refreshing:  # an earlier state must not replace a later one
+            self._refresh()
+
+    def _refresh(self) -> None:
         try:
             self._write_denied()
             began = time.monotonic()
@@ -97,6 +104,7 @@ class KeyRing:
             _LOG.error("KEYS: the ledger has no keys any more; no request is let in without one")
         self._is_needed = had_keys or bool(found.keys) or (self._stored is not None and self._is_needed)
         self._stored = found
+        self.changed(found)
 
     def _write_denied(self) -> None:
         lines, number = list(self._denied), self._denials

@@ -5,12 +5,15 @@ from __future__ import annotations
 import getpass
 import time
 from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec import UNSET
 from sqlalchemy import func, insert, select, update
 
+from tierwise.keys.changes import KeyChanges, LimitChanges
 from tierwise.keys.database import KeyDatabase
 from tierwise.keys.records import Key, Limits, Team, name_of
 from tierwise.keys.secrets import hash_of, new_id, new_secret
@@ -19,7 +22,7 @@ from tierwise.spec.errors import NotFound, SpecError
 from tierwise.spec.reading import allowed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from sqlalchemy import Connection
 
@@ -75,6 +78,12 @@ class KeyStore:
         self._database = KeyDatabase(location)
         self._who = who or _user()
 
+    def by(self, who: str) -> KeyStore:
+        """The same keys, changed in another's name."""
+        found = copy(self)
+        found._who = who  # noqa: SLF001 - the same class
+        return found
+
     def close(self) -> None:
         self._database.close()
 
@@ -105,9 +114,7 @@ class KeyStore:
         """A new key and its secret, which is stored nowhere."""
         limits = limits or Limits()
         limits.check()
-        for text, what in ((name, "name of a key"), (team, "name of a team"), *((tag, "tag") for tag in tags)):
-            if text:
-                name_of(text, what)
+        _check_names(name=name, team=team, tags=tags)
         own = new_id()
         secret = new_secret(own)
         settings = _Settings(name=name, team=team, tags=tags, is_admin=is_admin, limits=limits)
@@ -124,30 +131,47 @@ class KeyStore:
         with self._database.writing() as connection:
             connection.execute(insert(keys), [row])
             self._log(connection, "create", own, limits.words())
-            if team and connection.execute(select(teams.c.name).where(teams.c.name == team)).first() is None:
-                self._put_team(connection, Team(name=team, created_at=time.time()))
+            self._need_team(connection, team)
             return self._find(connection, own), secret
 
-    def update(self, key: str, limits: Limits) -> Key:
-        """Give a key other limits; what runs goes on within what it has reserved."""
-        limits.check()
+    def update(self, key: str, changes: LimitChanges) -> Key:
+        """Change a key; what runs goes on within what it has reserved."""
+        about = msgspec.structs.asdict(changes) if isinstance(changes, KeyChanges) else {}
+        given = {name: value for name in _ABOUT if (value := about.get(name, UNSET)) is not UNSET}
+        _check_names(name=given.get("name", ""), team=given.get("team", ""), tags=given.get("tags", ()))
         with self._database.writing() as connection:
             found = self._active(connection, key)
-            own = _Settings(name=found.name, team=found.team, tags=found.tags, is_admin=found.is_admin, limits=limits)
-            connection.execute(update(keys).where(keys.c.id == found.id).values(settings=_json(own)))
-            self._log(connection, "update", found.id, limits.words() or "no limits")
-            return replace(found, limits=limits)
+            changed = replace(found, limits=changes.of(found.limits), **given)
+            settings = _Settings(
+                name=changed.name,
+                team=changed.team,
+                tags=changed.tags,
+                is_admin=changed.is_admin,
+                limits=changed.limits,
+            )
+            values = {"settings": _json(settings), "expires_at": changed.expires_at}
+            connection.execute(update(keys).where(keys.c.id == found.id).values(**values))
+            said = [f"{name} {value}" for name, value in given.items()]
+            self._log(connection, "update", found.id, "; ".join([*said, changed.limits.words() or "no limits"]))
+            self._need_team(connection, changed.team)
+            return changed
 
     def revoke(self, key: str) -> Key:
         """Accept a key no longer."""
+        return self.revoke_all([key])[0]
+
+    def revoke_all(self, named: Iterable[str]) -> list[Key]:
+        """Accept these keys no longer: all or, if one cannot be revoked, none."""
+        now = time.time()
         with self._database.writing() as connection:
-            found = self._active(connection, key)
-            now = time.time()
-            connection.execute(
-                update(keys).where(keys.c.id == found.id).values(revoked_at=now, previous="", previous_until=0.0)
-            )
-            self._log(connection, "revoke", found.id, "")
-            return replace(found, revoked_at=now)
+            revoked = []
+            for key in named:
+                found = self._active(connection, key)
+                ended = {"revoked_at": now, "previous": "", "previous_until": 0.0}
+                connection.execute(update(keys).where(keys.c.id == found.id).values(**ended))
+                self._log(connection, "revoke", found.id, "")
+                revoked.append(replace(found, revoked_at=now))
+            return revoked
 
     def rotate(self, key: str, *, grace: float = 0.0) -> tuple[Key, str]:
         """A new secret for a key, whose limits and spending stay.
@@ -168,14 +192,25 @@ class KeyStore:
             self._log(connection, "rotate", found.id, f"grace of {grace:g} s" if grace > 0 else "")
             return self._find(connection, found.id), secret
 
-    def put_team(self, name: str, limits: Limits) -> Team:
-        """A team with these limits, new or changed."""
-        limits.check()
-        name_of(name, "name of a team")
+    def put_team(self, name: str, changes: LimitChanges, *, is_new: bool | None = None) -> Team:
+        """A team with these limits, new or changed.
+
+        Args:
+            name: its name.
+            changes: of its limits.
+            is_new: whether it must be new, or must exist; None for either.
+        """
+        name_of(name, "name of a team", "team_id")
         with self._database.writing() as connection:
             row = connection.execute(select(teams).where(teams.c.name == name)).first()
-            created = time.time() if row is None else _team(row).created_at
-            team = Team(name=name, limits=limits, created_at=created)
+            if is_new is False and row is None:
+                names = connection.execute(select(teams.c.name)).scalars()
+                raise NotFound(f"there is no team {name!r}; {allowed(name, names)}", field="team_id")
+            if is_new and row is not None:
+                raise SpecError(f"there is a team {name!r} already; change it with /team/update", field="team_id")
+            before = Team(name=name, created_at=time.time()) if row is None else _team(row)
+            team = replace(before, limits=changes.of(before.limits))
+            limits = team.limits
             self._put_team(connection, team, is_new=row is None)
             self._log(connection, "team", name, limits.words() or "no limits")
             return team
@@ -199,6 +234,11 @@ class KeyStore:
             rows = connection.execute(sums.group_by(leases.c.account, leases.c.period)).all()
         return {(account, period): (int(held), int(spent)) for account, period, held, spent in rows}
 
+    def find(self, key: str) -> Key:
+        """A key by its id or name."""
+        with self._database.reading() as connection:
+            return self._find(connection, key)
+
     # ── rows ─────────────────────────────────────────────────────────────
 
     def _put_team(self, connection: Connection, team: Team, *, is_new: bool = True) -> None:
@@ -208,6 +248,11 @@ class KeyStore:
             connection.execute(insert(teams), [row])
         else:
             connection.execute(update(teams).where(teams.c.name == team.name).values(settings=settings))
+
+    def _need_team(self, connection: Connection, team: str) -> None:
+        """Begin a team that a key names, without limits."""
+        if team and connection.execute(select(teams.c.name).where(teams.c.name == team)).first() is None:
+            self._put_team(connection, Team(name=team, created_at=time.time()))
 
     def _find(self, connection: Connection, key: str) -> Key:
         """A key by its id, else the only one with this name that is not revoked."""
@@ -219,7 +264,8 @@ class KeyStore:
         if len(named) == 1:
             return named[0]
         if named:
-            raise SpecError(f"several keys are named {key!r}; give an id: {', '.join(one.id for one in named)}")
+            ids = ", ".join(one.id for one in named)
+            raise SpecError(f"several keys are named {key!r}; give an id: {ids}", field="key")
         raise NotFound(f"there is no key {key!r}; {allowed(key, [one.id for one in found])}", field="key")
 
     def _active(self, connection: Connection, key: str) -> Key:
@@ -231,6 +277,17 @@ class KeyStore:
     def _log(self, connection: Connection, what: str, key: str, detail: str) -> None:
         line = {"at": time.time(), "what": what, "key": key, "who": self._who, "detail": detail[:LONGEST_DETAIL]}
         connection.execute(insert(events), [{"number": _last(connection) + 1, **line}])
+
+
+_ABOUT = ("name", "team", "tags", "expires_at")
+"""What `KeyChanges` has besides limits."""
+
+
+def _check_names(*, name: str, team: str, tags: tuple[str, ...]) -> None:
+    given = [(name, "name of a key", "key_alias"), (team, "name of a team", "team_id")]
+    for text, what, field in [*given, *((tag, "tag", "tags") for tag in tags)]:
+        if text or field == "tags":
+            name_of(text, what, field)
 
 
 def _last(connection: Connection) -> int:

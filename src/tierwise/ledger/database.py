@@ -8,18 +8,24 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import msgspec
-from sqlalchemy import Connection, Engine, insert, inspect, select
+from sqlalchemy import Connection, Engine, insert, inspect
 from sqlalchemy.exc import DBAPIError
 
 from tierwise.ledger import key_tables, migrations, postgresql, sqlite, totals
+from tierwise.ledger.adding import insert_rows, stored
 from tierwise.ledger.followed_file import FollowedFile
 from tierwise.ledger.location import Location
 from tierwise.ledger.rows import Entry
-from tierwise.ledger.tables import VERSION, actions, checks, contents, decisions, metadata, passes, version
+from tierwise.ledger.tables import VERSION, metadata, version
 from tierwise.spec.errors import LedgerError, SpecError
 
 _LOG = logging.getLogger("tierwise")
+
+_HAS_VERSION = {
+    "sqlite": "SELECT name FROM sqlite_master WHERE type = 'table' AND name = 'ledger_version'",
+    "postgresql": "SELECT to_regclass('ledger_version')",
+}
+"""Quicker than SQLAlchemy's inspection; every batch asks."""
 
 
 def connect(location: Location, *, patience: float, read_only: bool = False) -> Engine:
@@ -63,14 +69,14 @@ def check_version(connection: Connection, location: Location) -> int | None:
     Raises:
         SpecError: the database belongs to another program, or to a later version of Tierwise.
     """
-    if not inspect(connection).has_table(version.name):
+    if connection.exec_driver_sql(_HAS_VERSION[connection.dialect.name]).scalar() is None:
         if names := inspect(connection).get_table_names():
             raise SpecError(
                 f"{location.name} is a database but not a ledger; its tables: {', '.join(sorted(names))}",
                 field="ledger",
             )
         return None
-    found: int = connection.execute(select(version.c.version)).scalar_one()
+    found: int = connection.exec_driver_sql("SELECT version FROM ledger_version").scalar_one()
     if found > VERSION:
         raise SpecError(
             f"{location.name} is a ledger of version {found}, this Tierwise supports {VERSION}; update Tierwise",
@@ -173,9 +179,9 @@ class Database:
         try:
             with self._engine.connect() as connection:
                 with connection.begin():
-                    news = self._check_unchanged(connection)
-                    fresh, doubles = _sorted_out(connection, entries)
-                    _insert(connection, fresh)
+                    known, news = self._check_unchanged(connection, entries)
+                    fresh, doubles = _sorted_out(entries, known)
+                    insert_rows(connection, fresh)
                     totals.add(connection, fresh)
                 if isinstance(driver := connection.connection.driver_connection, sqlite3.Connection):
                     sqlite.empty_wal(driver)
@@ -188,9 +194,12 @@ class Database:
             self._last = entries[-1].action.id
         return doubles, news
 
-    def _check_unchanged(self, connection: Connection) -> str:
+    def _check_unchanged(self, connection: Connection, entries: Sequence[Entry]) -> tuple[dict[str, float], str]:
         """Called in the writing transaction: another process may have upgraded, emptied or replaced the ledger. It only
         grows, so a database without the action that was stored last is not the same.
+
+        Returns:
+            When the actions of these entries began, of those that are stored; and the news, as `store`.
         """
         if self._file is not None and not self._file.is_in_place:
             raise LedgerError("its file was moved")
@@ -199,9 +208,11 @@ class Database:
             _create(connection)
         elif found != VERSION:
             raise LedgerError(f"it was replaced by a ledger of version {found}")
-        if self._last is None or connection.execute(select(actions.c.id).where(actions.c.id == self._last)).first():
-            return ""
-        return (
+        last = () if self._last is None else (self._last,)
+        known = stored(connection, {*last, *(entry.action.id for entry in entries)})
+        if self._last is None or self._last in known:
+            return known, ""
+        return known, (
             f"the ledger {self._location.name} was overwritten while in use: the last action that was stored,"
             f" {self._last}, is not in it; the next ones are stored in what is there now"
         )
@@ -216,11 +227,8 @@ def _create(connection: Connection) -> None:
     connection.execute(insert(version).values(version=VERSION))
 
 
-def _sorted_out(connection: Connection, entries: Sequence[Entry]) -> tuple[list[Entry], list[Entry]]:
-    """Entries that are not stored yet, and entries whose id belongs to another action."""
-    ids = {entry.action.id for entry in entries}
-    rows = connection.execute(select(actions.c.id, actions.c.started_at).where(actions.c.id.in_(ids)))
-    known: dict[str, float] = {row.id: row.started_at for row in rows}
+def _sorted_out(entries: Sequence[Entry], known: dict[str, float]) -> tuple[list[Entry], list[Entry]]:
+    """Entries that are not stored yet, and entries whose id belongs to another action; `known` is `stored` of them."""
     fresh, doubles = [], []
     for entry in entries:
         if entry.action.id not in known:
@@ -229,16 +237,3 @@ def _sorted_out(connection: Connection, entries: Sequence[Entry]) -> tuple[list[
         elif known[entry.action.id] != entry.action.started_at:
             doubles.append(entry)
     return fresh, doubles
-
-
-def _insert(connection: Connection, entries: Sequence[Entry]) -> None:
-    fields = msgspec.structs.asdict
-    for table, rows in (
-        (actions, [{**fields(entry.action), "date": entry.action.date} for entry in entries]),
-        (passes, [{**fields(done), "action": entry.action.id} for entry in entries for done in entry.passes]),
-        (checks, [{**fields(check), "action": entry.action.id} for entry in entries for check in entry.checks]),
-        (decisions, [{**fields(one), "action": entry.action.id} for entry in entries for one in entry.decisions]),
-        (contents, [{**fields(one.content), "action": one.action.id} for one in entries if one.content is not None]),
-    ):
-        if rows:
-            connection.execute(insert(table), rows)

@@ -25,7 +25,7 @@ class Segment:
     """One file of lines, locked while the process that writes it lives."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
-        self.path = path
+        self.path, self._name = path, str(path)
         self._descriptor = descriptor
         self._size = 0
         self._identity = identity_of(path)
@@ -73,7 +73,7 @@ class Segment:
         Raises:
             OSError: it was deleted and cannot be written again.
         """
-        if identity_of(self.path) == self._identity:
+        if identity_of(self._name) == self._identity:
             return
         try:
             fresh = Segment.create(self.path)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from tierwise.spec.ask import Checkable, Verdict
 from tierwise.spec.call import Completion, Pass, Usage
 from tierwise.spec.prompt import Prompt
+from tierwise.spec.values import frozen_value
 
 Ending = Literal["answered", "failed", "disconnected", "yielded"]
 """answered · failed: the user got an error · disconnected: the user hung up · yielded: a shadow that was stopped
@@ -17,7 +19,7 @@ SHADOW_OF = "shadow of "
 """A reason that begins so names an action. Totals have one row for all of them, or each would have one of its own."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_value
 class Check:
     """A verifier's check of a candidate."""
 
@@ -28,7 +30,7 @@ class Check:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_value
 class Decision:
     """A policy's decision on how an action continues."""
 
@@ -76,19 +78,39 @@ class Trace:
     """Id of the stored key that asked; empty without one."""
     team: str = ""
     tags: tuple[str, ...] = ()
+    _read: int = field(default=0, init=False, repr=False, compare=False)
+    """Number of events that these two were found among."""
+    _passes: list[Pass] = field(default_factory=list, init=False, repr=False, compare=False)
+    _decisions: list[Decision] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
-    def passes(self) -> list[Pass]:
+    def passes(self) -> Sequence[Pass]:
         """Sorted by number."""
-        return sorted((event for event in self.events if isinstance(event, Pass)), key=lambda done: done.number)
+        if self._read != len(self.events):
+            self._sort()
+        return self._passes
+
+    @property
+    def decisions(self) -> Sequence[Decision]:
+        """In the order in which they were made."""
+        if self._read != len(self.events):
+            self._sort()
+        return self._decisions
 
     @property
     def usage(self) -> Usage:
         """Tokens of all passes, whatever their outcome."""
-        return sum((done.usage for done in self.passes), Usage())
+        passes = self.passes
+        return passes[0].usage if len(passes) == 1 else sum((done.usage for done in passes), Usage())
+
+    def _sort(self) -> None:
+        """Look through the events, which are only ever added to."""
+        self._passes = sorted((event for event in self.events if isinstance(event, Pass)), key=lambda done: done.number)
+        self._decisions = [event for event in self.events if isinstance(event, Decision)]
+        self._read = len(self.events)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_value
 class Record:
     """A completed action, ready for the ledger."""
 

@@ -6,8 +6,8 @@ it.
 
 from __future__ import annotations
 
-import math
 from datetime import UTC, datetime
+from math import floor, isfinite
 from operator import attrgetter
 from typing import Annotated, Any
 
@@ -64,7 +64,7 @@ class ActionRow(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def date(self) -> str:
         """The day of its start in UTC, `2026-01-31`."""
-        return datetime.fromtimestamp(math.floor(self.started_at), UTC).date().isoformat()  # a fraction would round
+        return datetime.fromtimestamp(floor(self.started_at), UTC).date().isoformat()  # a fraction would round
 
 
 class PassFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -202,8 +202,19 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 def entry(record: Record, prices: PriceBook, *, with_content: bool = False) -> Entry:
     """The rows of a record. Request and answers are included only if `with_content`."""
     trace = record.trace
-    checks = (event for event in trace.events if isinstance(event, Check))
-    decisions = (event for event in trace.events if isinstance(event, Decision))
+    passes: list[Pass] = []
+    checks: list[Check] = []
+    decisions: list[Decision] = []
+    for event in trace.events:
+        match event:
+            case Pass():
+                passes.append(event)
+            case Check():
+                checks.append(event)
+            case Decision():
+                decisions.append(event)
+    if len(passes) > 1:
+        passes.sort(key=_number)
     return Entry(
         action=ActionRow(
             id=trace.action,
@@ -225,9 +236,9 @@ def entry(record: Record, prices: PriceBook, *, with_content: bool = False) -> E
             team=trace.team or None,
             tags=",".join(trace.tags) or None,
         ),
-        passes=tuple(_pass_row(done, prices) for done in trace.passes),
-        checks=tuple(_check_row(position, check) for position, check in enumerate(checks)),
-        decisions=tuple(_decision_row(position, decision) for position, decision in enumerate(decisions)),
+        passes=tuple([_pass_row(done, prices) for done in passes]),
+        checks=tuple([_check_row(position, check) for position, check in enumerate(checks)]),
+        decisions=tuple([_decision_row(position, decision) for position, decision in enumerate(decisions)]),
         content=_content_row(record) if with_content else None,
     )
 
@@ -266,14 +277,16 @@ def _pass_row(done: Pass, prices: PriceBook) -> PassRow:
 
 def _mended(found: dict[str, Any]) -> dict[str, Any]:
     """Shorten texts, bound counts and times, and drop the finish reason of a pass that has none."""
-    for name in _COUNTED & found.keys():
-        found[name] = min(max(found[name], 0), MOST_TOKENS)
-    for name in _TIMED & found.keys():
-        if found[name] is not None and not math.isfinite(found[name]):
+    get = found.get
+    for name in _COUNTED:
+        if not 0 <= get(name, 0) <= MOST_TOKENS:
+            found[name] = min(max(found[name], 0), MOST_TOKENS)
+    for name in _TIMED:
+        if (value := get(name)) is not None and not isfinite(value):
             found[name] = 0.0
     for name in ("role", "error"):
-        if found.get(name):
-            found[name] = _brief(found[name])
+        if value := get(name):
+            found[name] = _brief(value)
     found["finish"] = _brief(found["finish"]) if found["outcome"] in _ENDED_BY_ITSELF else ""
     return found
 
@@ -285,9 +298,10 @@ def _source(name: str) -> str:
     return f"{place}.{name}".lstrip(".")
 
 
-_COUNTED = frozenset({"prompt", "cached", "completion", "reasoning"})
-_TIMED = frozenset({"started", "first_token", "seconds", "busy_seconds"})
+_COUNTED = ("prompt", "cached", "completion", "reasoning")
+_TIMED = ("started", "first_token", "seconds", "busy_seconds")
 _ENDED_BY_ITSELF = frozenset({"finished", "cut", "lost_to_thinking"})
+_number = attrgetter("number")
 _FACTS = PassFacts.__struct_fields__
 _FIELDS = tuple(name for name in PassRow.__struct_fields__ if not name.startswith("dollars_"))
 _facts_of = attrgetter(*map(_source, _FACTS))

@@ -15,8 +15,10 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Executable, Select, Table, case, func, literal, select, true
+from sqlalchemy import ColumnElement, Connection, Select, Table, case, func, literal, select, true
+from sqlalchemy.sql.visitors import iterate
 
+from tierwise.ledger.adding import compiled, execute
 from tierwise.ledger.by import By
 from tierwise.ledger.records import SHADOW_OF
 from tierwise.ledger.rows import Entry
@@ -161,21 +163,20 @@ def _bounded(number: float) -> float:
 
 def _upsert(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
     if rows:
-        names = (*_KEYS[table], *_VALUES[table])
-        statement = _addition(table, connection.dialect.name)
-        connection.execute(statement, [dict(zip(names, row, strict=True)) for row in rows])
+        execute(connection, _addition(table, connection.dialect.name), rows)
 
 
 @cache
-def _addition(table: Table, dialect: str) -> Executable:
-    """An upsert that adds to existing rows. Cached, because compiling it takes as long as storing ten actions."""
+def _addition(table: Table, dialect: str) -> str:
+    """An upsert that adds to existing rows."""
     if dialect == "postgresql":
         from sqlalchemy.dialects.postgresql import insert  # noqa: PLC0415 - slow to import, rarely needed
     else:
         from sqlalchemy.dialects.sqlite import insert  # type: ignore[assignment] # noqa: PLC0415
     row = insert(table)
     grown = {name: table.c[name] + row.excluded[name] for name in _VALUES[table]}
-    return row.on_conflict_do_update(index_elements=_KEYS[table], set_=grown)
+    adding = row.on_conflict_do_update(index_elements=_KEYS[table], set_=grown)
+    return compiled(adding, (*_KEYS[table], *_VALUES[table]), dialect)
 
 
 # ── reading ─────────────────────────────────────────────────────────────
@@ -207,7 +208,10 @@ def of_rows(
     """The same, computed from the rows of some actions; `key` is one of `keys()`, or `EVERYTHING`."""
     groups = [] if key is EVERYTHING else [key]
     joined = actions.outerjoin(passes, passes.c.action == actions.c.id)
-    counted = select(key, func.count(actions.c.id.distinct())).select_from(joined).where(where)
+    if _is_of_passes(key):
+        counted = select(key, func.count(actions.c.id.distinct())).select_from(joined).where(where)
+    else:  # no action has several keys, and passes need not be read
+        counted = select(key, func.count()).select_from(actions).where(where)
     for name, number in connection.execute(counted.group_by(*groups)):
         yield None, Total(key=name, actions=number)
     estimated = func.count(case((passes.c.exact.is_(False), 1)))
@@ -216,6 +220,10 @@ def of_rows(
     summed = summed.where(passes.c.deployment.is_not(None)).group_by(passes.c.deployment, *groups)
     for deployment, name, *values in connection.execute(summed):
         yield deployment, _total(name, values)
+
+
+def _is_of_passes(key: ColumnElement[str]) -> bool:
+    return any(getattr(part, "table", None) is passes for part in iterate(key))
 
 
 def began(since: float | None) -> ColumnElement[bool]:

@@ -46,6 +46,10 @@ class CertifiedRoute:
         return f"{self.state}; {'; '.join(self.reasons) or 'the engines are not ready yet'}"
 
 
+def _nobody(route: str, reason: str) -> None:
+    """Tell nobody."""
+
+
 class CertifiedRoutes:
     """The state of every route with a certificate, while its endpoint runs.
 
@@ -58,6 +62,8 @@ class CertifiedRoutes:
 
     def __init__(self, routes: Mapping[str, CertifiedRoute] | None = None) -> None:
         self._routes = dict(routes or {})
+        self.when_void: Callable[[str, str], None] = _nobody
+        """Called with the route and the reason once a certificate does not hold any more."""
 
     def __iter__(self) -> Iterator[str]:
         """The names of the routes with a certificate."""
@@ -88,6 +94,7 @@ class CertifiedRoutes:
             return
         _LOG.warning("route %s: its certificate is void, so tier %s answers: %s", route, now.safe, reason)
         self._routes[route] = replace(now, state="void", reasons=(*now.reasons, reason))
+        self.when_void(route, reason)
 
     @property
     def are_checked(self) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from tierwise.ledger.records import Decision, Trace
+from tierwise.ledger.records import Trace
 from tierwise.run.limits import within_context, without_limit
 from tierwise.run.recovery import LOST
 from tierwise.spec.call import Call
@@ -45,6 +45,11 @@ class Adapted:
     lowered: str = ""
     """How its limit was lowered; empty if it was not."""
 
+    @property
+    def is_changed(self) -> bool:
+        """Whether it says something else than what was asked."""
+        return bool(self.lowered or self.is_whole or self.left_out)
+
     def notes(self, deployment: Deployment) -> list[str]:
         """For the trace: what was changed, and why."""
         found = [self.lowered] if self.lowered else []
@@ -62,7 +67,9 @@ def adapted(call: Call, deployment: Deployment) -> Adapted:
     has_tools, refused = call.prompt.has_tools, deployment.refused
     names = refused.names(has_tools=has_tools)
     has_no_logprobs = has_tools and deployment.current_capabilities().logprobs_with_tools is False
-    first = replace(_without(call, names | LOGPROBS if has_no_logprobs else names), lowered=lowered)
+    first = _without(call, names | LOGPROBS if has_no_logprobs else names)
+    if lowered:
+        first = replace(first, lowered=lowered)
     if _streams_logprobs_with_tools(first.call) and (has_no_logprobs or refused.in_streams_with_tools):
         return replace(first, call=replace(first.call, streamed=False), is_whole=True)
     return first
@@ -144,5 +151,4 @@ def notes_of(trace: Trace) -> list[str]:
     answers of its engines, and which bounds of its budget are used up, each once.
     """
     told = (BUDGET, CHANGED, ENGINE, LOST)
-    changes = (one.reason for one in trace.events if isinstance(one, Decision) and one.signal in told)
-    return list(dict.fromkeys(changes))
+    return list(dict.fromkeys([one.reason for one in trace.decisions if one.signal in told]))

@@ -60,7 +60,9 @@ class Action:
         self._verifier = verifier
         self._judges = judges
         self._prices = prices or PriceBook({})
-        self._tracker = BudgetTracker(budget or Budget(), trace.began).of_tier(tier.name, tier.budget)
+        self._tracker = BudgetTracker(tier.budget, trace.began)
+        if budget is not None and budget != Budget():
+            self._tracker = BudgetTracker(budget, trace.began).of_tier(tier.name, tier.budget)
         self._slots = SharedSlots()
         self._group = trace.action if choices > 1 else ""
         self._prompts = SharedPrompts(choices)
@@ -148,10 +150,10 @@ class Action:
         answer = choice.recoveries.shown(answer)
         if not output.has_shown:
             output.tier = answer.tier
-            for chunk in answer.completion.chunks():
-                await output.show(chunk)
+            if not output.is_discarded:
+                await output.show(answer.completion.chunks())
         elif not output.has_ended:
-            await output.show(Chunk(finish=answer.completion.finish, response=answer.completion.response))
+            await output.show([Chunk(finish=answer.completion.finish, response=answer.completion.response)])
         if choice is self._choices[0]:
             self._served = answer.tier
         return answer

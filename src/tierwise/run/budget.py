@@ -134,13 +134,22 @@ class BudgetTracker:
         """Whether completion tokens may be bounded."""
         self._bounds_reasoning: bool = budget.reasoning_tokens is not None or leaving is not None
         self._bounds_reasoning |= inside is not None and inside._bounds_reasoning  # noqa: SLF001 - the same class
-        own = None if budget.seconds is None else began + budget.seconds
-        around = None if inside is None else inside.deadline
-        kept = None if leaving is None else _less(leaving[0].deadline, leaving[1].seconds)
-        self.deadline: float | None = least(own, around, kept)
+        self.deadline: float | None = None if inside is None else inside.deadline
+        if budget.seconds is not None or leaving is not None:
+            own = None if budget.seconds is None else began + budget.seconds
+            kept = None if leaving is None else _less(leaving[0].deadline, leaving[1].seconds)
+            self.deadline = least(own, self.deadline, kept)
         self._bounds_dollars = budget.dollars is not None or leaving is not None
         self.has_dollars: bool = budget.dollars is not None or (inside is not None and inside.has_dollars)
         """Whether dollars are bounded."""
+        self._bounds_starts: bool = budget != _UNBOUNDED or leaving is not None
+        self._bounds_starts |= inside is not None and inside._bounds_starts  # noqa: SLF001 - the same class
+        """Whether anything may keep a pass from starting."""
+
+    @property
+    def looks_at_chunks(self) -> bool:
+        """Whether what a pass produces may end it."""
+        return self._bounds_tokens or self._bounds_reasoning or self.has_dollars
 
     def of_tier(self, name: str, budget: Budget) -> BudgetTracker:
         """The nested tracker of a tier: one per action, because a tier's budget is per action."""
@@ -164,7 +173,7 @@ class BudgetTracker:
         Raises:
             OutOfBudget: passes, tokens, time or dollars are used up.
         """
-        if self.is_over(now) or ((left := self.passes_left) is not None and left <= 0):
+        if self._bounds_starts and (self.is_over(now) or ((left := self.passes_left) is not None and left <= 0)):
             raise OutOfBudget
         for tracker in self._all:
             tracker._passes += 1  # noqa: SLF001 - the same class
@@ -340,6 +349,7 @@ class BudgetTracker:
         return f"no answer was possible within the budget of {allowed}; allow more, or ask a faster tier"
 
 
+_UNBOUNDED = Budget()
 _MOST_TOKENS = 2**31
 _CLOCK_SECONDS = 0.002
 """Event loops call timers this much too early at most."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from typing import TYPE_CHECKING
 
+from tierwise.engines.engine import one_by_one
 from tierwise.run.budget import Allowance
 from tierwise.run.thinking import end_thinking
 from tierwise.spec.call import is_thinking
@@ -16,7 +17,7 @@ from tierwise.spec.errors import Garbled
 if TYPE_CHECKING:
     from tierwise.engines.engine import Deployment
     from tierwise.run.budget import BudgetTracker
-    from tierwise.run.output import DraftStream, OutputStream
+    from tierwise.run.output import DraftStream, OutputStream, SinkRelay
     from tierwise.run.passing import RunningPass
     from tierwise.spec.ask import Watch
     from tierwise.spec.call import Chunk
@@ -57,6 +58,8 @@ async def follow(
         OutOfBudget: no completion tokens were left for it to start.
         EngineError: the engine failed.
     """
+    if watch is None and not tracker.looks_at_chunks:
+        return await _read(running, tracker, cap, output, remarked)
     try:
         with Allowance(tracker, cap, is_whole=not running.is_streamed) as allowance:
             async with asyncio.timeout_at(tracker.deadline) as clock, _stream(running, tracker, cap) as stream:
@@ -67,7 +70,7 @@ async def follow(
                         if chunk.remark and chunk.finish:
                             remarked(chunk.remark)
                         if output is not None:
-                            await output.show(running.shown)
+                            await output.show([running.shown])
                         if running.is_complete:
                             continue
                         if watch is not None and await _is_watched_out(watch, chunk, deployment):
@@ -85,6 +88,93 @@ async def follow(
     return ""
 
 
+async def _read(
+    running: RunningPass,
+    tracker: BudgetTracker,
+    cap: int | None,
+    output: OutputStream | DraftStream | None,
+    remarked: Callable[[str], None],
+) -> str:
+    """`follow` for a pass that nothing it produces can end, unless it ignores its limit: no chunk of it is looked at
+    apart from those that came with it.
+    """
+    try:
+        if tracker.deadline is None:
+            is_beyond = await _read_to_end(running, tracker, cap, output, remarked)
+        else:
+            async with asyncio.timeout_at(tracker.deadline) as clock:
+                is_beyond = await _read_to_end(running, tracker, cap, output, remarked)
+    except TimeoutError:
+        if tracker.deadline is None or not clock.expired():
+            raise
+        return "" if running.is_complete else "seconds"
+    if is_beyond:
+        _remark_beyond(running, cap, remarked)
+        return "completion_tokens"
+    _require_complete(running)
+    return ""
+
+
+async def _read_to_end(
+    running: RunningPass,
+    tracker: BudgetTracker,
+    cap: int | None,
+    output: OutputStream | DraftStream | None,
+    remarked: Callable[[str], None],
+) -> bool:
+    """Returns whether the engine has ignored the limit."""
+    is_unseen = output is None or output.is_discarded
+    relay = None
+    if cap is None and not is_unseen and output is not None and output.relay is not None:
+        relay = _Relay(running, tracker, output.relay)
+    passes_on = None if relay is None else relay.pass_on
+    blocks = running.blocks(cap, at_once=is_unseen and cap is None, pass_on=passes_on)
+    try:
+        async for chunks in blocks:
+            if relay is not None:
+                await relay.caught_up()
+            shown, tokens, thinking = running.add_all(chunks)
+            tracker.pay(tokens, thinking)
+            for chunk in chunks:
+                if chunk.remark and chunk.finish:
+                    remarked(chunk.remark)
+            if not is_unseen:
+                assert output is not None  # noqa: S101 - else nobody sees it
+                await output.show(shown)
+            if cap is not None and running.is_beyond(cap) and not running.is_complete:
+                return True
+    finally:
+        await blocks.aclose()
+    return False
+
+
+class _Relay:
+    """Counts and shows the output of a pass as it comes, without waking the task of the action."""
+
+    def __init__(self, running: RunningPass, tracker: BudgetTracker, to: SinkRelay) -> None:
+        self._running, self._tracker, self._to = running, tracker, to
+        self._is_full = False
+        self._error: Exception | None = None
+
+    def pass_on(self, chunks: Sequence[Chunk]) -> bool:
+        """As of `engine.PassOn`."""
+        try:
+            shown, tokens, thinking = self._running.add_all(chunks)
+            self._tracker.pay(tokens, thinking)
+            self._is_full = not self._to.pass_on(shown)
+        except Exception as error:  # noqa: BLE001 - raised by `caught_up`, in the task of the action
+            self._error = error
+        return not self._is_full and self._error is None
+
+    async def caught_up(self) -> None:
+        """Wait for the user, and raise what went wrong."""
+        if self._error is not None:
+            raise self._error
+        if self._is_full:
+            self._is_full = False
+            await self._to.caught_up()
+
+
 def _remark_beyond(running: RunningPass, cap: int | None, remarked: Callable[[str], None]) -> None:
     if running.is_beyond(cap):
         remarked(f"went on after its limit of {cap} tokens, and was cut")
@@ -99,7 +189,7 @@ def _require_complete(running: RunningPass) -> None:
 def _stream(
     running: RunningPass, tracker: BudgetTracker, cap: int | None
 ) -> AbstractAsyncContextManager[AsyncGenerator[Chunk, None]]:
-    return aclosing(running.stream(cap, tracker.reasoning_left))
+    return aclosing(one_by_one(running.blocks(cap, tracker.reasoning_left)))
 
 
 async def _is_watched_out(watch: Watch, chunk: Chunk, deployment: Deployment) -> bool:

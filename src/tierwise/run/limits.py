@@ -28,8 +28,8 @@ def within_context(call: Call, deployment: Deployment) -> tuple[Call, str]:
     Returns:
         The call, and what was lowered for the trace; empty if nothing was.
     """
-    bound, context = call.prompt.bound, deployment.context
-    if bound is None or context is None or bound < context:
+    context = deployment.context
+    if context is None or (bound := call.prompt.bound) is None or bound < context:
         return call, ""
     room = context - _TEMPLATE_TOKENS - _size(call) // _BYTES_PER_TOKEN
     prompt = call.prompt.bounded(room) if room >= context / 4 else call.prompt.without(*BOUNDS)

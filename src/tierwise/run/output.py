@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, cast
+
+import msgspec
 
 from tierwise.spec.call import Chunk
 from tierwise.spec.errors import PolicyError
@@ -14,11 +16,21 @@ from tierwise.spec.errors import PolicyError
 class Sink(Protocol):
     """Streams to the user. Blocks while the user's buffer is full."""
 
-    async def __call__(self, chunk: Chunk) -> bool:
-        """Send a chunk; true if it reached the user, so that a retry can no longer replace it."""
+    async def __call__(self, chunks: Sequence[Chunk]) -> bool:
+        """Send chunks that came together; true if they reached the user, so that a retry can no longer replace them."""
 
 
-async def discard(chunk: Chunk) -> bool:  # noqa: ARG001 - it discards the chunk
+class SinkRelay(Protocol):
+    """A sink that also takes chunks without waiting."""
+
+    def pass_on(self, chunks: Sequence[Chunk]) -> bool:
+        """Send chunks; false if the user's buffer is full, so that `caught_up` has to be awaited."""
+
+    async def caught_up(self) -> None:
+        """Wait until the user's buffer has room."""
+
+
+async def discard(chunks: Sequence[Chunk]) -> bool:  # noqa: ARG001 - it discards the chunks
     """A sink for requests that do not stream."""
     return False
 
@@ -38,10 +50,13 @@ class DraftStream:
     choice: int
     number: int
     tier: str
+    is_discarded: ClassVar[bool] = False
+    relay: ClassVar[None] = None
 
-    async def show(self, chunk: Chunk) -> None:
-        if chunk.is_output:
-            await self.sink(self.choice, self.number, self.tier, chunk)
+    async def show(self, chunks: Sequence[Chunk]) -> None:
+        for chunk in chunks:
+            if chunk.is_output:
+                await self.sink(self.choice, self.number, self.tier, chunk)
 
 
 class OutputStream:
@@ -57,6 +72,8 @@ class OutputStream:
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
+        self._relay = cast("SinkRelay", sink) if hasattr(sink, "pass_on") else None
+        self._late: list[Chunk] = []
         self.has_shown = False
         self.has_ended = False
         self.owner: int | None = None
@@ -91,18 +108,53 @@ class OutputStream:
             elif not self.owner_was_seen:
                 self.owner, self.tier = before
 
-    async def show(self, chunk: Chunk) -> None:
-        if not (chunk.delta or chunk.finish or chunk.logprobs):
+    @property
+    def is_discarded(self) -> bool:
+        """Whether nobody looks at what is shown."""
+        return self._sink is discard
+
+    @property
+    def relay(self) -> SinkRelay | None:
+        """Takes what follows the first output of its owner without waiting; None if the sink cannot."""
+        return self if self._relay is not None else None
+
+    def pass_on(self, chunks: Sequence[Chunk]) -> bool:
+        """As of `SinkRelay`."""
+        assert self._relay is not None  # noqa: S101 - else nobody asks
+        said = [chunk for chunk in chunks if chunk.delta or chunk.logprobs]
+        if not said:
+            return True
+        if self.has_shown and self.owner_was_seen:
+            return self._relay.pass_on(said)
+        self._late += said  # `show` remembers what was seen first
+        return False
+
+    async def caught_up(self) -> None:
+        """As of `SinkRelay`."""
+        assert self._relay is not None  # noqa: S101 - else nobody asks
+        late, self._late = self._late, []
+        if late:
+            await self.show(late)
+        await self._relay.caught_up()
+
+    async def show(self, chunks: Sequence[Chunk]) -> None:
+        if self._sink is discard:
+            return
+        said = [chunk for chunk in chunks if chunk.delta or chunk.finish or chunk.logprobs]
+        if not said:
+            return
+        if self.has_shown and self.owner_was_seen and said[-1].finish is None:  # both only ever become true
+            await self._sink(said)
             return
         if not self._has_begun:
             self._has_begun = True
-            chunk = replace(chunk, delta={"role": "assistant", **chunk.delta})
-        was_seen = True  # also if the deadline passes while waiting for the user: the chunk is on its way
+            said[0] = msgspec.structs.replace(said[0], delta={"role": "assistant", **said[0].delta})
+        was_seen = True  # also if the deadline passes while waiting for the user: the chunks are on their way
         try:
-            was_seen = await self._sink(chunk)
+            was_seen = await self._sink(said)
         finally:
-            self.has_ended |= chunk.finish is not None
-            if not (self.has_shown and self.owner_was_seen):  # both only ever become true while a pass is shown
-                was_seen = was_seen and chunk.is_output
+            self.has_ended |= said[-1].finish is not None
+            if not (self.has_shown and self.owner_was_seen):
+                was_seen = was_seen and any(chunk.is_output for chunk in said)
                 self.has_shown |= was_seen
                 self.owner_was_seen |= was_seen

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import replace
 
+from tierwise.engines.engine import PassOn, blocks_of
 from tierwise.ledger.prices import PriceBook
 from tierwise.ledger.records import Trace
 from tierwise.run.recovery import LOST, is_lost
@@ -49,12 +50,16 @@ class RunningPass:
     def deployment(self) -> str:
         return self._tier.deployment.name
 
-    def stream(self, cap: int | None, thinking: int | None = None) -> AsyncGenerator[Chunk, None]:
+    def blocks(
+        self, cap: int | None, thinking: int | None = None, *, at_once: bool = False, pass_on: PassOn | None = None
+    ) -> AsyncGenerator[Sequence[Chunk], None]:
         """The engine's chunks.
 
         Args:
             cap: limits the completion tokens; None for no limit.
             thinking: lowers the limit of thinking that the request has, if it has one; None to leave it.
+            at_once: as of `engine.SendsBlocks`.
+            pass_on: as of `engine.SendsBlocks`.
         """
         call = self._call if cap is None else replace(self._call, prompt=self._call.prompt.bounded(cap))
         asked = call.prompt.fields.get("thinking_tokens")
@@ -62,7 +67,7 @@ class RunningPass:
             call = replace(call, prompt=call.prompt.setting(thinking_tokens=max(1, thinking)))
         if call.prompt.headers:
             call = replace(call, prompt=replace(call.prompt, headers=call.prompt.headers_of_pass(self.number)))
-        return self._tier.deployment.engine.stream(call)
+        return blocks_of(self._tier.deployment.engine, call, at_once=at_once, pass_on=pass_on)
 
     def add(self, chunk: Chunk) -> tuple[int, int]:
         """Add a chunk. Returns the completion tokens that it added, and how many of these are thinking."""
@@ -71,6 +76,19 @@ class RunningPass:
         thought = self._recorder.metered_reasoning
         added = self._recorder.add(chunk)
         return added, self._recorder.metered_reasoning - thought
+
+    def add_all(self, chunks: Sequence[Chunk]) -> tuple[list[Chunk], int, int]:
+        """Add chunks that came together.
+
+        Returns:
+            Each in the form for a client, the completion tokens that they added, and how many of these are thinking.
+        """
+        if self._first_token is None and any(chunk.is_output for chunk in chunks):
+            self._first_token = now() - self._began
+        recorder = self._recorder
+        tokens, thought = recorder.metered_tokens, recorder.metered_reasoning
+        shown = recorder.add_all(chunks)
+        return shown, recorder.metered_tokens - tokens, recorder.metered_reasoning - thought
 
     def dollars(self, moment: float) -> float:
         """What it has cost so far."""

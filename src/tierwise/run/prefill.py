@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 from tierwise.engines.engine import SharesPrompts
@@ -59,7 +60,7 @@ class SharedPrompts:
 
     def expect(self, deployment: Deployment, calls: Sequence[Call]) -> None:
         """Several calls will be run on a deployment, side by side."""
-        if not isinstance(deployment.engine, SharesPrompts):
+        if not _may_share(type(deployment.engine)):
             return
         if (begun := _beginning(calls)) is not None:
             shared = SharedPrompt(deployment=deployment.name, call=begun, passes=len(calls), is_beginning=True)
@@ -72,6 +73,11 @@ class SharedPrompts:
                 self._known.append(SharedPrompt(deployment=deployment.name, call=call, passes=choices))
             elif not known.is_done:
                 known.passes = max(known.passes, choices * sum(known.is_of(deployment.name, one) for one in calls))
+
+    @property
+    def has_any(self) -> bool:
+        """Whether a prompt may have to be computed before a pass."""
+        return bool(self._known)
 
     @asynccontextmanager
     async def first(self, deployment: Deployment, call: Call) -> AsyncGenerator[SharedPrompt | None]:
@@ -89,6 +95,12 @@ class SharedPrompts:
 
     def _find(self, deployment: str, call: Call) -> SharedPrompt | None:
         return next((one for one in self._known if one.is_of(deployment, call)), None)
+
+
+@cache
+def _may_share(kind: type) -> bool:
+    """Whether engines of a class share prompts. Found once, because Python 3.11 takes 10 µs to look."""
+    return issubclass(kind, SharesPrompts)
 
 
 def _cut(prompt: Prompt) -> tuple[tuple[Message, ...], Message, str]:

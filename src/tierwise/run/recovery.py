@@ -94,7 +94,7 @@ class Recovery:
             self._note(lost, calls)
             return lost
         if shown and self.output.has_shown and (mark := closing_mark(lost.completion.text)):
-            await self.output.show(Chunk(delta={"content": f"\n{mark}\n\n"}))
+            await self.output.show([Chunk(delta={"content": f"\n{mark}\n\n"})])
         before = lost
         for how, call in calls:
             done = await self._again(lost, call, how)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Iterable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Awaitable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -164,8 +164,13 @@ class PassRunner:
             drafts=drafts,
             watches=self._watches,
         )
-        with _blaming(tier):
+        try:
             answer = await tier.policy.solve(prompt.by_default(tier.sampling), inner)
+        except (TierwiseError, OutOfBudget):
+            raise
+        except Exception as error:
+            name = type(tier.policy).__name__
+            raise PolicyError(f"policy {name} of tier {tier.name!r} broke: {error!r}", policy=name) from error
         answer = await inner._recovered_answer(answer)
         return answer if answer.tier else replace(answer, tier=self._choice.tier_of(answer.chosen) or tier.name)
 
@@ -176,11 +181,11 @@ class PassRunner:
         done = await self._run(numbered, shown=shown, watch=watch)
         if shown and call.continues is not None:
             self._choice.recoveries.join(call.continues, done, self._choice.passes)
-        return await self._recovered(done, shown=shown)
+        return done if done.outcome != LOST else await self._recovered(done, shown=shown)
 
     async def _recovered_answer(self, answer: Answer) -> Answer:
         """A policy's answer, recovered if it is a pass of a panel that was lost to thinking."""
-        lost = next((one for one in self._choice.passes if one.number == answer.chosen and one.outcome == LOST), None)
+        lost = next((one for one in self._choice.passes if one.outcome == LOST and one.number == answer.chosen), None)
         if lost is None or lost.tier not in (self.tier, *self._tier.policy.tiers()):
             return answer
         runner = self if lost.tier == self.tier else self.at(lost.tier)
@@ -230,8 +235,11 @@ class PassRunner:
         draw = self._choice.draws[self.deployment]
         self._choice.draws[self.deployment] += 1
         prompt = call.prompt.by_default(self._tier.sampling) if self._fills else call.prompt
-        numbered = replace(call, prompt=prompt, draw=draw, group=self._choice.group)
-        return replace(numbered, role="judge", candidate=False) if self._choice.judges else numbered
+        if self._choice.judges:
+            return replace(call, prompt=prompt, draw=draw, group=self._choice.group, role="judge", candidate=False)
+        if prompt is call.prompt and draw == call.draw and self._choice.group == call.group:
+            return call
+        return replace(call, prompt=prompt, draw=draw, group=self._choice.group)
 
     async def run(self, call: Call) -> Pass:
         """Run a call of a panel, which already has its draw number."""
@@ -243,12 +251,16 @@ class PassRunner:
         self._choice.reached = self._tier.name
         is_admitted = False
         try:
-            async with self._choice.slots.occupied(self._tier.deployment, self._tracker.deadline):
+            slots = await self._choice.slots.occupy(self._tier.deployment, self._tracker.deadline)
+            try:
                 self._require_thinking(call)
-                await self._compute_shared(call)
+                if self._choice.prompts.has_any:
+                    await self._compute_shared(call)
                 self._tracker.admit(now())
                 is_admitted = True
                 return await self._accepted(call, shown=shown, watch=watch, repeats=repeats)
+            finally:
+                slots.release()
         except OutOfBudget:
             self._choice.refused_by = self._tracker
             for bound in () if is_admitted else BOUNDS:
@@ -275,8 +287,9 @@ class PassRunner:
         forms, was_broken, before = [adapted(call, deployment)], False, repeats
         while True:
             form = forms[-1]
-            for note in form.notes(deployment):
-                self._note_once(note)
+            if form.is_changed:
+                for note in form.notes(deployment):
+                    self._note_once(note)
             number = self._choice.next_number()
             try:
                 done = await self._attempt(form.call, number, shown=shown, watch=watch, retry_of=before)
@@ -337,7 +350,9 @@ class PassRunner:
         if watch is None and self._watches is not None and call.candidate:
             watch = self._watches()
         prices, trace, purse = self._choice.prices, self._choice.trace, self._choice.purse
-        cap, aside = self._tracker.cap(call.prompt, now(), dollars_per_token=prices.per_token(self.deployment)), 0
+        cap, aside = None, 0
+        if self._tracker.looks_at_chunks:
+            cap = self._tracker.cap(call.prompt, now(), dollars_per_token=prices.per_token(self.deployment))
         if purse is not None:
             aside, cap = await purse.put_aside(call, self.deployment, self._tier.deployment.context, cap)
         before = retry_of if call.continues is None else call.continues
@@ -363,7 +378,8 @@ class PassRunner:
             finally:
                 rest = running.rest()
                 done = with_prompt_count(running.end(), self._choice.passes)
-                self._tracker.settle(prices.charge(self.deployment, done.usage, done.busy_seconds))
+                if self._tracker.has_dollars:
+                    self._tracker.settle(prices.charge(self.deployment, done.usage, done.busy_seconds))
                 if purse is not None:
                     purse.settle(aside, done, self._tier.deployment.context)
                 self._choice.trace.events.append(done)
@@ -371,9 +387,10 @@ class PassRunner:
             if bound or (bound := _bound_of_limit(running, call, cap, self._tracker)):
                 self._mark(bound, number, lacking=running.lacking)
             if shown and output.has_shown:
-                await output.show(rest)
+                if rest.delta:
+                    await output.show([rest])
                 if done.outcome != LOST and not running.was_watched_out:  # another pass may go on
-                    await output.show(Chunk(finish=done.completion.finish, response=done.completion.response))
+                    await output.show([Chunk(finish=done.completion.finish, response=done.completion.response)])
         if done.outcome == "cut" and done.completion.is_empty and not running.was_watched_out:
             self._choice.refused_by = self._tracker
             raise OutOfBudget
@@ -426,15 +443,3 @@ def _bound_of_limit(running: RunningPass, call: Call, cap: int | None, tracker: 
     if not running.is_at(cap) or running.finish != "length" or cap == call.prompt.bound:
         return ""
     return "completion_tokens" if tracker.is_empty else "dollars"
-
-
-@contextmanager
-def _blaming(tier: Tier) -> Iterator[None]:
-    """Turn any unexpected exception of a policy into a `PolicyError` that names it."""
-    try:
-        yield
-    except (TierwiseError, OutOfBudget):
-        raise
-    except Exception as error:
-        name = type(tier.policy).__name__
-        raise PolicyError(f"policy {name} of tier {tier.name!r} broke: {error!r}", policy=name) from error

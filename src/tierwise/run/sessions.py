@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 MOST_SESSIONS = 10_000
 """Sessions that a tier remembers; the one that was used least recently is forgotten first."""
@@ -15,6 +16,8 @@ class SessionMemory:
         self._most = most
         self._kept: OrderedDict[str, tuple[str, float]] = OrderedDict()
         """The word and when it is forgotten, by session; least recently kept first."""
+        self.when_kept: Callable[[str, str, float], None] | None = None
+        """Called with the arguments of `keep`, for processes that serve the same tier."""
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -28,7 +31,13 @@ class SessionMemory:
         return ""
 
     def keep(self, session: str, word: str, until: float) -> None:
-        """Keep a word for a session, in place of the one before."""
+        """Keep a word for a session, in place of the one before, and tell it."""
+        self.learn(session, word, until)
+        if self.when_kept is not None:
+            self.when_kept(session, word, until)
+
+    def learn(self, session: str, word: str, until: float) -> None:
+        """As `keep`, of a word that was told."""
         self._kept[session] = (word, until)
         self._kept.move_to_end(session)
         if len(self._kept) > self._most:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from tierwise.spec.ask import OutOfBudget
@@ -22,9 +20,8 @@ class SharedSlots:
     def __init__(self) -> None:
         self._of: dict[str, asyncio.Semaphore] = {}
 
-    @asynccontextmanager
-    async def occupied(self, deployment: Deployment, deadline: float | None) -> AsyncGenerator[None]:
-        """Occupy one slot during the block.
+    async def occupy(self, deployment: Deployment, deadline: float | None) -> asyncio.Semaphore:
+        """Occupy one slot. Returns what releases it.
 
         Args:
             deployment: whose slot.
@@ -44,7 +41,4 @@ class SharedSlots:
                 raise OutOfBudget from None
         else:
             await slots.acquire()
-        try:
-            yield
-        finally:
-            slots.release()
+        return slots

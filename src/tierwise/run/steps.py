@@ -13,8 +13,8 @@ def steps_of(trace: Trace) -> list[Decision]:
     A tier is judged by one signal after another; the last is why its answer was kept or not.
     """
     last: dict[tuple[int, str, str], Decision] = {}
-    for event in trace.events:
-        if isinstance(event, Decision) and event.about:
+    for event in trace.decisions:
+        if event.about:
             key = (event.choice, event.tier, event.about)
             last.pop(key, None)
             last[key] = event

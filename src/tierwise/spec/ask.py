@@ -11,6 +11,7 @@ from tierwise.spec.budget import Budget, Left
 from tierwise.spec.call import Call, Chunk, Completion, Pass
 from tierwise.spec.capabilities import Capabilities
 from tierwise.spec.prompt import Prompt
+from tierwise.spec.values import frozen_value
 
 Order = Literal["draw", "finish"]
 """The order in which a panel yields passes: the order of the calls, or the order in which they finish. In finish order
@@ -48,7 +49,7 @@ class Verdict:
     reason to stop early."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_value
 class Answer:
     """The answer that a policy chose."""
 

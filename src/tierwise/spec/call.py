@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Literal
+
+import msgspec
 
 from tierwise.spec.deltas import DeltaJoiner
 from tierwise.spec.json import Fields, Json
@@ -12,13 +14,14 @@ from tierwise.spec.logprobs import log_probability
 from tierwise.spec.prompt import Prompt, draw_seed
 from tierwise.spec.routing import Routing
 from tierwise.spec.thinking import begins_with_thinking, without_thinking
+from tierwise.spec.values import frozen_value
 
 Outcome = Literal["finished", "cut", "aborted", "failed", "lost_to_thinking"]
 """finished: the engine stopped · cut: by the budget or the policy · aborted: no longer needed · failed: engine
 error · lost_to_thinking: the engine stopped, at a limit or by itself, and had produced nothing but thinking."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_value
 class Usage:
     """Tokens that passes consumed, as the engine counted them."""
 
@@ -48,7 +51,7 @@ def _sum(one: float | None, other: float | None) -> float | None:
     return other if one is None else one if other is None else one + other
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_value
 class Call:
     """A request for one pass: everything needed to repeat it."""
 
@@ -78,13 +81,16 @@ class Call:
         return draw_seed(self.prompt.seed, self.draw)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chunk:
-    """One event of an engine's stream."""
+class Chunk(msgspec.Struct, frozen=True, kw_only=True, eq=False):  # noqa: PLW1641 - deltas are mappings
+    """One event of an engine's stream. A struct, because one is made for every token, and a frozen dataclass takes 14
+    times as long.
+    """
 
-    delta: Fields = field(default_factory=dict)
+    delta: Fields = msgspec.field(default_factory=dict)
     """The OpenAI delta as received: content, reasoning, tool calls, and unknown fields."""
     logprobs: Fields | None = None
+    tokens: int = 1
+    """How many tokens its output is, where neither log-probabilities nor usage say it: of how many events it is."""
     finish: str | None = None
     usage: Usage | None = None
     """Cumulative; the last one is the engine's final count."""
@@ -94,12 +100,18 @@ class Chunk:
     """Fields of the response besides the message (`system_fingerprint`, `service_tier`, `stop_reason`, …)."""
     scores: tuple[float, ...] = ()
     """What a reward model says of the conversation: its logit, or one for each of its classes."""
-    completion_id: str = field(default="", compare=False)
+    completion_id: str = ""
     """The engine's id of the pass; empty if it sent none."""
-    model: str = field(default="", compare=False)
+    model: str = ""
     """The model that the server says has answered; empty if it does not."""
     remark: str = ""
     """What the trace says about the engine because of this chunk, as the predicate of a sentence."""
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both say the same, whatever the ids of their passes and models are."""
+        if not isinstance(other, Chunk):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in _COMPARED)
 
     @property
     def is_output(self) -> bool:
@@ -110,7 +122,10 @@ class Chunk:
         return False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+_COMPARED = tuple(name for name in Chunk.__struct_fields__ if name not in ("tokens", "completion_id", "model"))
+
+
+@frozen_value
 class Completion:
     """The output of one pass."""
 
@@ -169,7 +184,7 @@ class Completion:
         return [Chunk(delta=delta, logprobs=logprobs), Chunk(finish=self.finish, response=self.response)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_value
 class Pass:
     """The result of one call: what the ledger stores and all totals are computed from."""
 
@@ -195,6 +210,9 @@ class Pass:
     """Expert routing of its tokens, if recorded. Not stored in the ledger."""
 
 
+_UNCOUNTED = Usage(exact=False)
+
+
 class Recorder:
     """Assembles the chunks of one pass into a completion and counts its tokens.
 
@@ -207,7 +225,7 @@ class Recorder:
     """
 
     def __init__(self) -> None:
-        self._reported = Usage(exact=False)  # the engine's highest count
+        self._reported = _UNCOUNTED  # the engine's highest count
         self._since = 0  # completion tokens received since
         self._received = 0  # completion tokens received in all
         self._unseen = 0  # of these, since the engine's count last grew
@@ -253,6 +271,26 @@ class Recorder:
         """
         before = self.metered_tokens
         delta = self._deltas.add(chunk.delta) if chunk.delta else chunk.delta
+        if (
+            delta is chunk.delta
+            and chunk.usage is None
+            and "content" in delta
+            and len(delta) == 1
+            and chunk.logprobs is None
+            and chunk.finish is None
+            and chunk.response is None
+            and chunk.routing is None
+        ):  # nearly every chunk
+            self.has_output = True
+            count = chunk.tokens
+            self._received += count
+            self._since += count
+            self._unseen += count
+            self.shown = chunk
+            if (metered := self._reported.completion + self._unseen) > before:
+                self.metered_tokens = metered
+                return metered - before
+            return 0
         thinks = is_thinking(delta)
         tokens: Sequence[Json] = ()
         if chunk.logprobs is not None and isinstance(content := chunk.logprobs.get("content"), list):
@@ -262,7 +300,7 @@ class Recorder:
                 self._thought = len(self._logprobs)
         if chunk.is_output:
             self.has_output = True
-            count = max(1, len(tokens))
+            count = max(chunk.tokens, len(tokens))
             self._received += count
             self._since += count
             self._unseen += count
@@ -286,6 +324,14 @@ class Recorder:
             self.metered_reasoning = max(self.metered_reasoning, self._thinking)
         self.metered_reasoning = max(self.metered_reasoning, self._reported.reasoning)
         return added
+
+    def add_all(self, chunks: Sequence[Chunk]) -> list[Chunk]:
+        """Add chunks. Returns them in the form for a client, as `shown`."""
+        shown = []
+        for chunk in chunks:
+            self.add(chunk)
+            shown.append(self.shown)
+        return shown
 
     def end(self) -> Chunk:
         """What a client is still to be shown of the output: pieces that waited for others."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Hashable
+from functools import cache
+from typing import cast
 
 
 def now() -> float:
@@ -13,4 +16,9 @@ def now() -> float:
     frozen clock of tests differs from it.
     """
     loop = asyncio.get_running_loop()
-    return loop.time() if getattr(loop, "is_frozen", False) else time.monotonic()
+    return loop.time() if _is_frozen(cast("Hashable", type(loop))) else time.monotonic()
+
+
+@cache
+def _is_frozen(kind: Hashable) -> bool:
+    return getattr(kind, "is_frozen", False)

@@ -60,6 +60,11 @@ class DeltaJoiner:
             if not piece:
                 return {}
             return delta if piece is content else {"content": piece}
+        for name, value in delta.items():
+            if (value and name != "role") or name not in _JOINED_ABOVE:
+                break
+        else:
+            return {}  # as the first, which names the role
         shown: dict[str, Json] = {}
         text, thought = _read_content(delta.get("content"))
         named = delta.get("reasoning_content") or delta.get("reasoning")  # some servers send the same text in both

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from types import MappingProxyType
 
 from tierwise.spec.json import Fields, Json
+from tierwise.spec.values import frozen_value
 
 Message = Mapping[str, Json]
 """One OpenAI chat message: role, content (text or parts), tool calls, and any other fields of the client."""
@@ -54,7 +55,7 @@ class WrittenMessages:
         return self._data
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_value
 class Prompt:
     """A conversation and every other field of the request: sampling, tools, response format, and the unknown ones."""
 
@@ -147,6 +148,8 @@ class Prompt:
 
         Defaults set by another tier are removed first.
         """
+        if not (fields or self.filled):
+            return self
         own = {name: value for name, value in self.fields.items() if name not in self.filled}
         said = {name for name, value in own.items() if value is not None}
         if said.intersection(BOUNDS):

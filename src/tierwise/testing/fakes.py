@@ -203,8 +203,8 @@ class RecordingSink:
 
     chunks: list[Chunk] = field(default_factory=list)
 
-    async def __call__(self, chunk: Chunk) -> bool:
-        self.chunks.append(chunk)
+    async def __call__(self, chunks: Sequence[Chunk]) -> bool:
+        self.chunks.extend(chunks)
         return True
 
     @property

@@ -17,6 +17,7 @@ from tierwise.engines.llama_cpp.client import SlotClient
 from tierwise.engines.llama_cpp.prompt_text import prompt_text, shared_characters, with_answer
 from tierwise.engines.llama_cpp.slots import Slots
 from tierwise.engines.openai.client import ChatClient
+from tierwise.engines.part import Part
 from tierwise.spec.call import Call, Chunk
 from tierwise.spec.errors import Broken
 from tierwise.testing import ask_user, frozen
@@ -277,13 +278,12 @@ def test_a_pass_makes_the_text_of_its_prompt_once(monkeypatch):
         made.append(call)
         return prompt_text(call)
 
-    async def answered(*_: object) -> AsyncGenerator[Chunk]:
-        yield Chunk(delta={"content": "Once"})
-        yield Chunk(finish="stop")
+    async def answered(*_: object, **__: object) -> AsyncGenerator[list[Chunk]]:
+        yield [Chunk(delta={"content": "Once"}), Chunk(finish="stop")]
 
     async def main():
         monkeypatch.setattr(llama_cpp_client, "prompt_text", counted)
-        monkeypatch.setattr(ChatClient, "stream", answered)
+        monkeypatch.setattr(ChatClient, "blocks", answered)
         client = SlotClient("small", slots=1)
         client.begin("http://127.0.0.1:1/v1", None)
         for number in (1, 2):
@@ -313,3 +313,19 @@ def test_shared_characters_are_those_of_the_common_beginning(one, other):
     assert count == shared_characters(theirs, mine)
     assert 4 <= count <= min(sum(map(len, mine)), sum(map(len, theirs)))
     assert "".join(mine)[:count] == "".join(theirs)[:count]
+
+
+def test_several_processes_of_tierwise_lease_different_slots_and_all_of_them():
+    async def main():
+        clients = [SlotClient("own", slots=5, spare=1) for _ in range(2)]
+        leased = []
+        for number, client in enumerate(clients):
+            client.part = Part(number, 2)
+            client.begin("http://127.0.0.1:1/v1", None)
+            slots = client._process.slots
+            mine = [await slots._lease((), f"group {number}") for _ in range(2)]
+            mine += [await slots._lease((), "")] if number == 0 else []  # its spare one
+            leased.append({slot.number for slot in mine})
+        assert leased == [{0, 2, 4}, {1, 3}]
+
+    asyncio.run(main())

@@ -16,16 +16,18 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import msgspec
 
+from tierwise.engines.engine import PassOn
 from tierwise.engines.llama_cpp.prompt_text import PromptText, prompt_text, shared_characters, with_answer
 from tierwise.engines.llama_cpp.saved_prompts import SavedPrompt, SavedPrompts, prefill_pays, restore_pays
 from tierwise.engines.llama_cpp.slots import Slot, Slots
 from tierwise.engines.openai.client import ChatClient
 from tierwise.engines.openai.wire import LLAMA_CPP_COUNTS
+from tierwise.engines.part import Part
 from tierwise.spec.call import Call
 from tierwise.spec.errors import Broken, EngineError, Refused
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Sequence
     from pathlib import Path
 
     from tierwise.spec.call import Chunk, Usage
@@ -66,12 +68,13 @@ class _Process:
         slots: its slots.
         folder: where it saves slots; None if it cannot.
         most_bytes: size of the saved files.
+        prefix: what their names begin with: other processes of Tierwise may save in the same folder.
     """
 
-    def __init__(self, base_url: str, slots: Slots, folder: Path | None, most_bytes: int) -> None:
+    def __init__(self, base_url: str, slots: Slots, folder: Path | None, most_bytes: int, prefix: str = "") -> None:
         self.base_url = base_url
         self.slots = slots
-        self.saved = None if folder is None else SavedPrompts(folder, most_bytes)
+        self.saved = None if folder is None else SavedPrompts(folder, most_bytes, prefix)
         self.misses = 0
         self.failed_saves = 0
         self.remarks: list[str] = []
@@ -110,6 +113,8 @@ class SlotClient(ChatClient):
     ) -> None:
         super().__init__(name, name, extras=LLAMA_CPP_COUNTS, translate=translate, thinking_off=thinking_off)
         self._slots, self._spare, self._most_bytes = slots, spare, most_bytes
+        self.part = Part()
+        """Which of the slots are leased here."""
         self._process = _Process("", Slots(slots, spare), None, 0)
         self._saves: set[asyncio.Task[None]] = set()
         self.serves: Callable[[str], bool] = lambda _: True
@@ -122,7 +127,10 @@ class SlotClient(ChatClient):
 
     def begin(self, base_url: str, folder: Path | None) -> None:
         """Expect a new process, which saves slots in `folder`."""
-        self._process = _Process(base_url, Slots(self._slots, self._spare), folder, self._most_bytes)
+        part = self.part
+        spare = max(0, part.of(self._slots) - part.of(self._slots - self._spare))
+        slots = Slots(part.of(self._slots), spare, first=part.number, step=part.count)
+        self._process = _Process(base_url, slots, folder, self._most_bytes // part.count, prefix=f"{part.number}-")
 
     @property
     def waiting(self) -> int:
@@ -169,26 +177,44 @@ class SlotClient(ChatClient):
         except (aiohttp.ClientError, TimeoutError, EngineError, msgspec.DecodeError):
             return False
 
-    async def stream(self, base_url: str, call: Call) -> AsyncGenerator[Chunk, None]:
+    async def blocks(
+        self, base_url: str, call: Call, *, at_once: bool = False, pass_on: PassOn | None = None
+    ) -> AsyncGenerator[Sequence[Chunk], None]:
         if not self._request.streams(call):  # then `whole` leases the slot
-            async with aclosing(super().stream(base_url, call)) as stream:
-                async for chunk in stream:
-                    yield chunk
+            async with aclosing(super().blocks(base_url, call)) as blocks:
+                async for chunks in blocks:
+                    yield chunks
             return
-        prompt, answer, usage = prompt_text(call), list[str](), None
+        prompt, answer = prompt_text(call), list[str]()
+        usage: Usage | None = None
         async with self._leased(base_url, call, prompt) as (process, slot, restored):
-            async with aclosing(super().stream(base_url, _in_slot(call, slot))) as stream:
-                async for chunk in stream:
-                    usage = chunk.usage or usage
-                    if isinstance(text := chunk.delta.get("content"), str):
-                        answer.append(text)
+
+            def note(chunk: Chunk) -> None:
+                nonlocal usage
+                usage = chunk.usage or usage
+                if isinstance(text := chunk.delta.get("content"), str):
+                    answer.append(text)
+
+            def noted(chunks: Sequence[Chunk]) -> bool:
+                assert pass_on is not None  # noqa: S101 - else it is not called
+                for chunk in chunks:
+                    note(chunk)
+                return pass_on(chunks)
+
+            passes_on = None if pass_on is None else noted
+            asked = _in_slot(call, slot)
+            async with aclosing(super().blocks(base_url, asked, at_once=at_once, pass_on=passes_on)) as blocks:
+                async for chunks in blocks:
+                    said = list(chunks)
+                    for number, chunk in enumerate(chunks):
+                        note(chunk)
+                        if chunk.finish is not None:
+                            self._compare(process, restored, usage)
+                            if process.remarks and not chunk.remark:
+                                said[number] = msgspec.structs.replace(chunk, remark="; ".join(process.remarks))
+                                process.remarks.clear()
                     slot.holds = prompt
-                    if chunk.finish is not None:
-                        self._compare(process, restored, usage)
-                        if process.remarks and not chunk.remark:
-                            chunk = replace(chunk, remark="; ".join(process.remarks))  # noqa: PLW2901 - the same chunk, with a remark
-                            process.remarks.clear()
-                    yield chunk
+                    yield said
             if call.is_prefill:
                 # To its end even if the pass is cancelled: llama.cpp would write the file anyway.
                 save = asyncio.create_task(self._save(process, slot, prompt))

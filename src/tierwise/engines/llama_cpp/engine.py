@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tierwise.engines.llama_cpp.client import SlotClient
+    from tierwise.engines.part import Part
+    from tierwise.engines.process.followed import FollowedProcess
     from tierwise.engines.process.supervisor import Launch
     from tierwise.spec.call import Call
     from tierwise.spec.capabilities import Capabilities
@@ -44,6 +46,12 @@ class LlamaCppEngine(LaunchedEngine):
         )
         self._slots = client
         client.serves = lambda base_url: self.supervisor.serves(base_url.removesuffix("/v1"))
+
+    def follow(self, process: FollowedProcess, part: Part) -> None:
+        """As `LaunchedEngine.follow`; only slots of this part are leased."""
+        super().follow(process, part)
+        self._slots.part = part
+        process.on_launch(lambda launch: self._slots.begin(f"{launch.url}/v1", launch.scratch))
 
     def prefill(self, call: Call, passes: int) -> Call | None:
         """As `engine.SharesPrompts`."""

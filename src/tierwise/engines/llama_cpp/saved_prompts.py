@@ -42,10 +42,11 @@ class SavedPrompts:
     Args:
         folder: where the process writes them.
         most_bytes: size of all files together.
+        prefix: what the files' names begin with.
     """
 
-    def __init__(self, folder: Path, most_bytes: int) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, most_bytes: int, prefix: str = "") -> None:
+        self._folder, self._prefix = folder, prefix
         self._most = most_bytes
         self._saved: dict[PromptText, SavedPrompt] = {}
         self._numbers = itertools.count()
@@ -72,7 +73,7 @@ class SavedPrompts:
         if estimate > room:
             return None
         self._shrink(room - estimate)
-        return f"{next(self._numbers)}.bin"
+        return f"{self._prefix}{next(self._numbers)}.bin"
 
     def _estimate(self, prompt: PromptText) -> int:
         """The size of a prompt's file, estimated from those so far; 0 if it will be the first."""

@@ -48,12 +48,14 @@ class Slots:
     Args:
         count: number of slots.
         spare: how many of them only passes that run alone may have, and only while passes of groups run.
+        first: number of the first of them.
+        step: from one number to the next: the slots between are leased by other processes.
     """
 
-    def __init__(self, count: int, spare: int = 0) -> None:
+    def __init__(self, count: int, spare: int = 0, *, first: int = 0, step: int = 1) -> None:
         self._spare = spare
         self._grouped = 0  # leases of passes of groups
-        self._free = [Slot(number) for number in range(count)]
+        self._free = [Slot(first + step * place) for place in range(count)]
         self._waiting: list[tuple[int, int, _Waiter]] = []
         self._arrivals = itertools.count(1)
         self._releases = itertools.count(1)

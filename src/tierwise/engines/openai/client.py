@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -9,19 +10,21 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import msgspec
 
+from tierwise.engines.engine import PassOn, one_by_one
 from tierwise.engines.http1 import HttpPool, head_lines, place_of
 from tierwise.engines.openai.events import MOST_BYTES
-from tierwise.engines.openai.exchange import Exchange, advice_on_url
+from tierwise.engines.openai.exchange import Exchange, Relay, advice_on_url
 from tierwise.engines.openai.failure import Failure, read_failure
 from tierwise.engines.openai.masking import masked
 from tierwise.engines.openai.receive import Response, beginning, drain, reading, silence_limit
 from tierwise.engines.openai.request import RequestEncoder
+from tierwise.engines.openai.vectors import other_size
 from tierwise.engines.openai.wire import read_event, read_vectors, read_whole
 from tierwise.spec import turns
 from tierwise.spec.errors import Broken, EngineError, Garbled, Misconfigured, Refused, TimedOut
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+    from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 
     from tierwise.spec.call import Call, Chunk
     from tierwise.spec.json import Fields
@@ -94,37 +97,63 @@ class ChatClient:
         """Number of passes that wait here, and not in the engine."""
         return 0
 
-    async def stream(self, base_url: str, call: Call) -> AsyncGenerator[Chunk, None]:
+    def stream(self, base_url: str, call: Call) -> AsyncGenerator[Chunk, None]:
         """Run one pass against `base_url` (which ends in /v1). Closing the generator aborts the pass."""
+        return one_by_one(self.blocks(base_url, call))
+
+    async def blocks(
+        self, base_url: str, call: Call, *, at_once: bool = False, pass_on: PassOn | None = None
+    ) -> AsyncGenerator[Sequence[Chunk], None]:
+        """As `stream`, in blocks; `at_once` and `pass_on` as of `engine.SendsBlocks`."""
         if not self._request.streams(call):
-            yield self._whole_answer(await self.whole(base_url, call), base_url, call)
+            yield [self._whole_answer(await self.whole(base_url, call), base_url, call)]
             return
-        exchange = Exchange(lambda event: self._read(event, base_url, call), linger_seconds=_LINGER_SECONDS)
+        exchange = Exchange(
+            lambda event: self._read(event, base_url, call),
+            batches=self._read_event is read_event,
+            joins=at_once,
+            linger_seconds=_LINGER_SECONDS,
+        )
         body = await self._request.encode(call)
         try:
             async with await self._post(_page(base_url, call), body, call.prompt.headers) as response:
                 await self._require_success(response, base_url, call)
                 with reading(response, self._silent_seconds) as answer:
-                    while block := await answer.next(exchange.ends_at):
+                    relay = None if pass_on is None else Relay(exchange, pass_on)
+                    while not exchange.is_done:
+                        if relay is not None and relay.may_take(answer):
+                            await answer.each(relay.take)
+                            if not (block := relay.unread()):
+                                yield relay.left()
+                                exchange.require()
+                                continue
+                        else:
+                            try:
+                                gathers = at_once and exchange.goes_on
+                                block = await (answer.gathered() if gathers else answer.next(exchange.ends_at))
+                            except asyncio.CancelledError:
+                                if chunks := exchange.last(answer.taken()):  # an aborted pass is counted
+                                    yield chunks
+                                raise
+                            if not block:
+                                break
                         if exchange.is_large(block):
                             async with turns.turn():
                                 chunks = exchange.feed(block)
-                                first = next(chunks, None)
-                            if first is not None:
-                                yield first
                         else:
                             chunks = exchange.feed(block)
-                        for chunk in chunks:
-                            yield chunk
-                        if exchange.is_done:
-                            await drain(response)
-                            break
+                        if chunks:
+                            yield chunks
+                        exchange.require()
+                    if exchange.is_done:
+                        await drain(response)
                 if (document := exchange.document) is not None:
-                    for chunk in self._documented(document, response, base_url, call):
-                        exchange.is_finished |= chunk.finish is not None
-                        yield chunk
-                for chunk in exchange.rest():
-                    yield chunk
+                    chunks = self._documented(document, response, base_url, call)
+                    exchange.is_finished |= any(chunk.finish is not None for chunk in chunks)
+                    yield chunks
+                if chunks := exchange.rest():
+                    yield chunks
+                exchange.require()
         except (aiohttp.ClientError, ConnectionError) as error:
             if not exchange.is_finished:  # after the last token, a broken connection loses nothing
                 raise self._blame(error, had_begun=exchange.has_begun) from error
@@ -254,6 +283,9 @@ class ChatClient:
             raise self._garbled(str(error)) from error
         if not has_echo(call, chunk):
             raise Refused(f"echo: deployment {self._name!r} did not repeat the prompt", engine=self._name)
+        if (size := other_size(call, chunk)) is not None:
+            why = f"dimensions: the vectors of deployment {self._name!r} have {size}; ask for that, or leave it out"
+            raise Refused(why, engine=self._name)
         return chunk
 
     def _read(

@@ -6,12 +6,12 @@ import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from tierwise.engines.engine import Health
+from tierwise.engines.engine import Health, PassOn, one_by_one
 from tierwise.engines.metrics import MetricsPage
 from tierwise.spec.errors import Broken, Misconfigured
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
     from tierwise.engines.metrics import MetricNames
     from tierwise.engines.openai.client import ChatClient
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tierwise.spec.json import Fields
     from tierwise.spec.prompt import Prompt
 
+_NEVER = float("-inf")
 _FAILED_SECONDS = 10.0  # a failure counts for this long; the state of a remote server is unknown between passes
 
 
@@ -45,7 +46,7 @@ class HttpEngine:
         self._page = None if metrics is None else MetricsPage(url=f"{root}/metrics", names=metrics)
         self._client = client
         self._clock = clock
-        self._failed_at = float("-inf")
+        self._failed_at = _NEVER
         self._reason = ""
         self._answers_as: dict[str, str] = {}
         """The model and the `system_fingerprint` in its last answer."""
@@ -69,14 +70,23 @@ class HttpEngine:
             return Health(state="failed", reason=self._reason)
         return Health(state="ready", reason=self._reason, page=self._page)
 
-    async def stream(self, call: Call) -> AsyncGenerator[Chunk, None]:
+    def stream(self, call: Call) -> AsyncGenerator[Chunk, None]:
+        return one_by_one(self.blocks(call))
+
+    async def blocks(
+        self, call: Call, *, at_once: bool = False, pass_on: PassOn | None = None
+    ) -> AsyncGenerator[Sequence[Chunk], None]:
+        """As `engine.SendsBlocks`."""
+        known = self._answers_as.get("model", "")
         try:
-            async with aclosing(self._client.stream(self._url, call)) as stream:
-                async for chunk in stream:
-                    self._failed_at, self._reason = float("-inf"), ""
-                    if chunk.response or chunk.model != self._answers_as.get("model", ""):
-                        await self._compare(chunk)
-                    yield chunk
+            async with aclosing(self._client.blocks(self._url, call, at_once=at_once, pass_on=pass_on)) as blocks:
+                async for chunks in blocks:
+                    self._failed_at, self._reason = _NEVER, ""
+                    for chunk in chunks:
+                        if chunk.response or (chunk.model != known and chunk.model):
+                            await self._compare(chunk)
+                            known = self._answers_as.get("model", "")
+                    yield chunks
         except Broken as error:
             self._failed_at, self._reason = self._clock(), str(error)
             raise

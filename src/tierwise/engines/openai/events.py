@@ -7,7 +7,11 @@ import msgspec
 MOST_BYTES = 64 * 1024 * 1024
 """The largest event, and the largest response that is not streamed."""
 
+BETWEEN = b"\n\ndata: "
+"""Between the data of two events of a batch."""
+
 _BOM = b"\xef\xbb\xbf"
+_DONE = b"data: [DONE]\n\n"
 
 
 class EventParser:
@@ -33,6 +37,8 @@ class EventParser:
         self._name = b""
         self._data: list[bytes] = []
         self._after_return = False
+        self._is_between = True
+        """Whether what comes begins a line, and belongs to nothing before it."""
 
     @property
     def held(self) -> int:
@@ -46,6 +52,20 @@ class EventParser:
 
     def feed(self, block: bytes) -> list[bytes]:
         """The events that this block completes, without the closing `[DONE]`."""
+        found = self._fed(block)
+        self._is_between = not (
+            self._head
+            or self._size
+            or self._data
+            or self._name
+            or self._after_return
+            or self.is_done
+            or self._document is not None
+            or any(self._line)
+        )
+        return found
+
+    def _fed(self, block: bytes) -> list[bytes]:
         if self._head is not None:
             block = self._begun(block)
         if self._document is not None:
@@ -54,8 +74,6 @@ class EventParser:
             return []
         if b"\r" in block or self._after_return:
             block = self._plain(block)
-        if (events := self._simple(block)) is not None:
-            return events
         first, *more = block.split(b"\n")
         self._line.append(first)
         self._grow(len(block))
@@ -65,20 +83,25 @@ class EventParser:
             self._line, self._size = [line], len(line)
         return found
 
-    def _simple(self, block: bytes) -> list[bytes] | None:
-        """The events of a block that is nothing but whole events of one line of JSON each, as nearly all are; None for
-        any other, with the same result as for it.
+    def batch(self, block: bytes) -> bytes | None:
+        """The events of a block that is nothing but whole events of one line of JSON each, as nearly all are, with
+        `BETWEEN` between them; None for any other, which `feed` then reads.
         """
-        if self._size or self._data or self._name or self.is_done or not block.endswith(b"}\n\n"):
+        if not (self._is_between and block.startswith(b"data: {")) or b"\r" in block:
             return None
-        if self._line and any(self._line):
-            return None
-        events = block[:-2].split(b"\n\n")
-        for event in events:
-            if not event.startswith(b"data: {") or b"\n" in event:
+        events = block
+        if not block.endswith(b"}\n\n"):
+            events = block.removesuffix(_DONE)
+            if not events.endswith(b"}\n\n"):
                 return None
+        lines = events.count(b"\n")
+        if lines != 2 and not 2 * events.count(b"\n\n") == lines == 2 * events.count(b"\n\ndata: {") + 2:
+            return None
+        self._head = None
         self.has_any = True
-        return [event[6:].rstrip() for event in events]
+        if events is not block:
+            self.is_done, self._is_between = True, False
+        return events[6:-2]
 
     def rest(self) -> list[bytes]:
         """The incomplete event at the end of a stream, if it can be parsed."""

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeGuard
 from urllib.parse import urlsplit
 
-from tierwise.engines.openai.events import EventParser
-from tierwise.engines.openai.wire import NO_REASON, doubted
+from tierwise.engines.http1 import HttpResponse
+from tierwise.engines.openai.events import BETWEEN, EventParser
+from tierwise.engines.openai.wire import NO_REASON, doubted, read_batch
 from tierwise.spec.call import Chunk
+
+if TYPE_CHECKING:
+    from tierwise.engines.engine import PassOn
 
 LARGE_BYTES = 64 * 1024
 """Larger events are read in turn."""
@@ -19,20 +24,27 @@ class Exchange:
 
     Args:
         read: parses an event.
+        batches: whether events that came together may be parsed at once, as `read_event` parses each.
+        joins: whether texts that come together may become one chunk.
         linger_seconds: the longest wait for more after the finish reason.
 
     Attributes:
         is_finished: whether the answer is complete.
+        has_output: whether a chunk had output.
         ends_at: the time of the event loop after which nothing more is expected; None before the finish reason.
     """
 
-    def __init__(self, read: Callable[[bytes], Chunk], *, linger_seconds: float) -> None:
+    def __init__(
+        self, read: Callable[[bytes], Chunk], *, batches: bool, joins: bool = False, linger_seconds: float
+    ) -> None:
         self.is_finished = False
         self.ends_at: float | None = None
         self._read = read
         self._linger = linger_seconds
         self._events = EventParser()
-        self._has_output = False
+        self._batches, self._joins = batches, joins
+        self._error: Exception | None = None
+        self.has_output = False
         self._is_counted = False
         """Whether the last event was usage alone."""
         self._remark = ""
@@ -62,27 +74,66 @@ class Exchange:
         """Whether a block completes an event that takes long to read."""
         return self._events.held + len(block) > LARGE_BYTES and b"\n" in block
 
-    def feed(self, block: bytes) -> Iterator[Chunk]:
-        """The chunks that a block completes."""
-        return map(self._seen, self._events.feed(block))
+    def feed(self, block: bytes) -> list[Chunk]:
+        """The chunks that a block completes; if an event cannot be read, those before it. Then `require` raises."""
+        events = self._events.batch(block)
+        if events is None:
+            try:
+                return self._each(self._events.feed(block))
+            except ValueError as error:
+                self._error = error
+                return []
+        if self._batches:
+            try:
+                chunks = read_batch(events, joins=self._joins)
+            except Exception:  # noqa: BLE001 - each is read then, and `require` raises what is wrong with one
+                chunks = None
+            if chunks is not None:
+                return list(map(self._seen, chunks))
+        return self._each(events.split(BETWEEN))
 
-    def rest(self) -> Iterator[Chunk]:
+    def last(self, block: bytes) -> list[Chunk]:
+        """The chunks of the last block of a pass that was aborted, as far as they can be read."""
+        return self.feed(block) if block else []
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether there was output, and more of it may be all that comes."""
+        return self.has_output and self.ends_at is None and self._error is None and not self.is_done
+
+    def require(self) -> None:
+        """Raise the error of an event that could not be read."""
+        if self._error is not None:
+            raise self._error
+
+    def _each(self, events: list[bytes]) -> list[Chunk]:
+        found: list[Chunk] = []
+        try:
+            found.extend(self._seen(self._read(event)) for event in events)
+        except Exception as error:  # noqa: BLE001 - `require` raises it
+            self._error = error
+        return found
+
+    def rest(self) -> list[Chunk]:
         """The chunks at the end of the response, which ended normally.
 
         An answer with usage and `[DONE]`, or with a finish reason that cannot be read, is complete too.
         """
-        yield from map(self._seen, self._events.rest())
-        if self.is_finished:
-            return
-        if self._remark or (self.is_done and self._is_counted and self._has_output):
+        chunks = self._each(self._events.rest())
+        if self.is_finished or self._error is not None:
+            return chunks
+        if self._remark or (self.is_done and self._is_counted and self.has_output):
             self.is_finished = True
-            yield Chunk(finish="stop", remark=self._remark or NO_REASON)
+            chunks.append(Chunk(finish="stop", remark=self._remark or NO_REASON))
+        return chunks
 
-    def _seen(self, event: bytes) -> Chunk:
-        chunk = self._read(event)
+    def _seen(self, chunk: Chunk) -> Chunk:
         is_output = chunk.is_output
-        self._has_output |= is_output
-        if chunk.usage is not None and self._has_output:
+        self.has_output |= is_output
+        if chunk.usage is None and chunk.finish is None and not chunk.remark and not self.is_finished:
+            self._is_counted = False
+            return chunk  # nearly every one
+        if chunk.usage is not None and self.has_output:
             chunk = doubted(chunk, chunk.usage)
         self._is_counted = chunk.usage is not None and not chunk.delta
         if chunk.finish is not None:
@@ -92,6 +143,42 @@ class Exchange:
         if self.is_finished and (chunk.finish is not None or is_output):
             self.ends_at = asyncio.get_running_loop().time() + self._linger
         return chunk
+
+
+class Relay:
+    """Gives output as it comes to `pass_on`, of `engine.SendsBlocks`, while nobody waits for the chunks."""
+
+    def __init__(self, exchange: Exchange, pass_on: PassOn) -> None:
+        self._exchange, self._pass_on = exchange, pass_on
+        self._left: list[Chunk] = []
+        self._unread = b""
+
+    def may_take(self, answer: object) -> TypeGuard[HttpResponse]:
+        """Whether what comes next of a response may be taken here."""
+        if not (isinstance(answer, HttpResponse) and self._exchange.goes_on):
+            return False
+        return not (answer.is_inflated or answer.is_complete)
+
+    def take(self, block: bytes) -> bool:
+        """Read a block; false if the one who iterates has to go on."""
+        if self._exchange.is_large(block):
+            self._unread = block
+            return False
+        chunks = self._exchange.feed(block)
+        if not self._exchange.goes_on:
+            self._left = chunks
+            return False
+        return not chunks or self._pass_on(chunks)
+
+    def unread(self) -> bytes:
+        """A block that has to be read in turn; empty if there is none."""
+        block, self._unread = self._unread, b""
+        return block
+
+    def left(self) -> list[Chunk]:
+        """The chunks of the last block, if it was not passed on."""
+        chunks, self._left = self._left, []
+        return chunks
 
 
 def advice_on_url(base_url: str) -> str:

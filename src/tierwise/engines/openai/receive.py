@@ -88,6 +88,14 @@ class Body:
         finally:
             self._waits_since = None
 
+    async def gathered(self) -> bytes:
+        """As `next`: nothing is gathered."""
+        return await self.next()
+
+    def taken(self) -> bytes:
+        """What has come and was not read: unknown."""
+        return b""
+
     def _check(self) -> None:
         now = self._loop.time()
         silent_at = (now if self._waits_since is None else self._waits_since) + self._seconds
@@ -116,6 +124,8 @@ async def beginning(response: Response) -> bytes:
 
 async def drain(response: Response) -> None:
     """Read to the end of the response, so that the connection can be reused."""
+    if isinstance(response, HttpResponse) and response.is_complete:
+        return
     with suppress(TimeoutError):
         if isinstance(response, HttpResponse):
             ends_at = asyncio.get_running_loop().time() + _DRAIN_SECONDS

@@ -14,6 +14,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 
 from tierwise.engines.openai.counts import WireProgress, WireTimings, read_usage
+from tierwise.engines.openai.events import BETWEEN
 from tierwise.engines.openai.failure import Failure, read_failure, status_inside
 from tierwise.spec.call import Chunk, Usage
 from tierwise.spec.deltas import whole_characters
@@ -87,6 +88,38 @@ class WireChunk(msgspec.Struct):
         if self.choices is not None or self.usage is not None:
             return False
         return isinstance(self.message, str) or isinstance(self.detail, str)
+
+    @property
+    def plain(self) -> dict[str, Any] | None:
+        """The delta of an event that has nothing else but counts and names, as nearly all; None for any other."""
+        choices = self.choices
+        if choices is None or len(choices) != 1 or self.object != "chat.completion.chunk":
+            return None
+        choice = choices[0]
+        if (
+            choice.finish_reason is None
+            and choice.index == 0
+            and choice.logprobs is None
+            and choice.stop_reason is None
+            and choice.matched_stop is None
+            and self.error is None
+            and self.prompt_progress is None
+        ):
+            return choice.delta
+        return None
+
+    def having(self, delta: dict[str, Any], tokens: int = 1) -> Chunk:
+        """The chunk of a plain event with another delta: its own, or what it and the `tokens` events before it say."""
+        pass_id, model = self.id if isinstance(self.id, str) else "", self.model if isinstance(self.model, str) else ""
+        response = None
+        if self.system_fingerprint is not None or self.service_tier is not None:
+            assert self.choices  # noqa: S101 - else it is not plain
+            response = self._response(self.choices[0])
+        elif self.usage is None and self.timings is None:
+            return Chunk(delta=delta, tokens=tokens, completion_id=pass_id, model=model)
+        return Chunk(
+            delta=delta, tokens=tokens, usage=self._usage(), response=response, completion_id=pass_id, model=model
+        )
 
     def has_text(self, choice: WireChoice) -> bool:
         """Whether it answers a prompt without a chat template, with a text in place of a message."""
@@ -177,6 +210,46 @@ def read_event(event: bytes) -> Chunk | Failure:
     return wire.read()
 
 
+def read_batch(events: bytes, *, joins: bool) -> list[Chunk] | None:
+    """Parse the events of a batch, with `BETWEEN` between them, at once; None where `read_event` has to read each,
+    because one of them is none that we expect.
+
+    Args:
+        events: of the batch.
+        joins: whether texts that follow each other become one chunk.
+    """
+    try:
+        if BETWEEN not in events:
+            wire = _decode(events)
+            return None if (delta := wire.plain) is None else [wire.having(delta)]
+        wires = _decode_all(b"[%b]" % events.replace(BETWEEN, b","))
+    except (ValueError, RecursionError):
+        return None
+    if len(wires) != events.count(BETWEEN) + 1:
+        return None
+    chunks: list[Chunk] = []
+    texts: list[str] = []
+    last = wires[0]
+    for wire in wires:
+        delta = wire.plain
+        if joins and delta is not None and len(delta) == 1 and type(text := delta.get("content")) is str and text:
+            texts.append(text)
+            last = wire
+            continue
+        if texts:
+            chunks.append(last.having({"content": "".join(texts)}, len(texts)))
+            texts = []
+        if delta is not None:
+            chunks.append(wire.having(delta))
+        elif wire.is_failure or isinstance(chunk := wire.read(), Failure):
+            return None
+        else:
+            chunks.append(chunk)
+    if texts:
+        chunks.append(last.having({"content": "".join(texts)}, len(texts)))
+    return chunks
+
+
 def read_whole(body: bytes) -> Chunk | Failure:
     """The body of a chat completion that is not streamed, as one chunk: the first choice.
 
@@ -195,7 +268,7 @@ def read_whole(body: bytes) -> Chunk | Failure:
         chunk = doubted(chunk, chunk.usage)
     if chunk.finish is not None:
         return chunk
-    return replace(chunk, finish="stop", remark=NO_REASON)
+    return msgspec.structs.replace(chunk, finish="stop", remark=NO_REASON)
 
 
 class _Vectors(msgspec.Struct):
@@ -223,7 +296,7 @@ def read_vectors(body: bytes) -> Chunk | Failure:
 
 def doubted(chunk: Chunk, usage: Usage) -> Chunk:
     """A chunk of an answer with output. A count of no tokens is not exact."""
-    return chunk if usage.completion else replace(chunk, usage=replace(usage, exact=False))
+    return chunk if usage.completion else msgspec.structs.replace(chunk, usage=replace(usage, exact=False))
 
 
 def read_finish(reason: Any) -> tuple[str | None, str]:
@@ -274,6 +347,7 @@ def _read(data: bytes) -> WireChunk:
 
 
 _decode = msgspec.json.Decoder(WireChunk).decode
+_decode_all = msgspec.json.Decoder(list[WireChunk]).decode
 
 
 def _json_of(data: bytes) -> Any:

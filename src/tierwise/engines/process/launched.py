@@ -11,6 +11,7 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from tierwise.engines.engine import PassOn, one_by_one
 from tierwise.engines.metrics import MetricsPage
 from tierwise.engines.process.supervisor import Launch, Supervisor
 from tierwise.spec.call import Call
@@ -19,12 +20,14 @@ from tierwise.spec.errors import Broken, EngineError, Garbled, Overloaded, Refus
 from tierwise.spec.prompt import Prompt
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
     from pathlib import Path
 
     from tierwise.engines.engine import Health
     from tierwise.engines.metrics import MetricNames
     from tierwise.engines.openai.client import ChatClient
+    from tierwise.engines.part import Part
+    from tierwise.engines.process.followed import FollowedProcess
     from tierwise.engines.process.supervisor import Timeouts
     from tierwise.spec.call import Chunk
     from tierwise.spec.json import Fields
@@ -109,6 +112,16 @@ class LaunchedEngine:
         """As `engine.SwitchesThinking`."""
         return self._client.thinking_off
 
+    def follow(self, process: FollowedProcess, part: Part) -> None:  # noqa: ARG002 - for engines whose slots are leased
+        """Send passes to a process that another process of Tierwise supervises. To be called before `start`.
+
+        Args:
+            process: the process.
+            part: which part of its slots is for this process of Tierwise.
+        """
+        process.when_ready = self._learn_again
+        self.supervisor = process  # type: ignore[assignment] # it has all that is asked of a supervisor here
+
     async def start(self) -> None:
         await self.supervisor.start()
         await self._ready()
@@ -144,14 +157,20 @@ class LaunchedEngine:
             waiting=lambda: self._client.waiting,
         )
 
-    async def stream(self, call: Call) -> AsyncGenerator[Chunk, None]:
+    def stream(self, call: Call) -> AsyncGenerator[Chunk, None]:
+        return one_by_one(self.blocks(call))
+
+    async def blocks(
+        self, call: Call, *, at_once: bool = False, pass_on: PassOn | None = None
+    ) -> AsyncGenerator[Sequence[Chunk], None]:
+        """As `engine.SendsBlocks`."""
         url = await self._ready()
         try:
-            async with aclosing(self._client.stream(f"{url}/v1", call)) as stream:
-                async for chunk in stream:
-                    if chunk.finish is not None:
+            async with aclosing(self._client.blocks(f"{url}/v1", call, at_once=at_once, pass_on=pass_on)) as blocks:
+                async for chunks in blocks:
+                    if any(chunk.finish is not None for chunk in chunks):
                         self._failures = _Failures()
-                    yield chunk
+                    yield chunks
         except (Broken, Garbled) as error:
             if isinstance(error, Broken):
                 await self._await_exit()

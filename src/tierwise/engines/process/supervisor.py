@@ -149,6 +149,11 @@ class Supervisor:
         self._state_changed = asyncio.Event()
 
     @property
+    def listener(self) -> Listener | None:
+        """Proof that the URL is that of the current process; None if it does not listen yet."""
+        return self._listener
+
+    @property
     def pid(self) -> int | None:
         """The process ID of the engine, the child of its guard."""
         return self._process.engine_pid() if self._process else None

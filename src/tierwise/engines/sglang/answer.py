@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -57,7 +57,7 @@ def read_chunk(event: bytes) -> Chunk | Failure:
     if extension is None or not extension.routed_experts:
         return chunk
     delta: dict[str, Any] = {**chunk.delta, ROUTED: extension.routed_experts}
-    return replace(chunk, delta=delta)
+    return msgspec.structs.replace(chunk, delta=delta)
 
 
 def read_routing(text: str, shape: Shape) -> Routing | None:

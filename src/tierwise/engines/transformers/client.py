@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -31,4 +30,4 @@ def read_event(event: bytes) -> Chunk | Failure:
     chunk = wire.read_event(event)
     if ROUTING.encode() not in event or isinstance(chunk, Failure):
         return chunk
-    return replace(chunk, routing=msgspec.json.decode(event, type=_WithRouting).tierwise_routing)
+    return msgspec.structs.replace(chunk, routing=msgspec.json.decode(event, type=_WithRouting).tierwise_routing)

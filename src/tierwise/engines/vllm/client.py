@@ -11,13 +11,14 @@ from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING
 
+from tierwise.engines.engine import PassOn
 from tierwise.engines.openai.failure import Failure
 from tierwise.engines.served.client import RoutingClient
 from tierwise.engines.vllm.answer import read_answer
 from tierwise.spec.call import Call
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Sequence
     from typing import Unpack
 
     from tierwise.engines.served.client import ClientOptions
@@ -47,15 +48,16 @@ class VllmClient(RoutingClient):
             raise self._garbled("sent no `count` from /tokenize")
         return count
 
-    async def stream(self, base_url: str, call: Call) -> AsyncGenerator[Chunk, None]:
+    async def blocks(
+        self, base_url: str, call: Call, *, at_once: bool = False, pass_on: PassOn | None = None
+    ) -> AsyncGenerator[Sequence[Chunk], None]:
         if not self._is_drawn():
-            async with aclosing(super().stream(base_url, call)) as stream:
-                async for chunk in stream:
-                    yield chunk
+            async with aclosing(super().blocks(base_url, call, at_once=at_once, pass_on=pass_on)) as blocks:
+                async for chunks in blocks:
+                    yield chunks
             return
         body = await self.whole(base_url, call)
         answer = await self._count(partial(read_answer, body, self._experts))
         if isinstance(answer, Failure):
             raise self._error(answer, base_url, call)
-        for chunk in answer:
-            yield chunk
+        yield answer

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from tierwise.engines.engine import PassOn
 from tierwise.engines.openai.client import ChatClient
 from tierwise.engines.openai.counts import read_usage
 from tierwise.engines.openai.wire import json_of
@@ -17,7 +18,7 @@ from tierwise.spec.call import Chunk, Usage
 from tierwise.spec.errors import Misconfigured
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Sequence
     from typing import Unpack
 
     from tierwise.engines.openai.failure import Failure
@@ -50,12 +51,19 @@ class RewardClient(ChatClient):
             translate=_only_logits,
         )
 
-    async def stream(self, base_url: str, call: Call) -> AsyncGenerator[Chunk, None]:
+    async def blocks(
+        self,
+        base_url: str,
+        call: Call,
+        *,
+        at_once: bool = False,  # noqa: ARG002 - there is only one chunk
+        pass_on: PassOn | None = None,  # noqa: ARG002
+    ) -> AsyncGenerator[Sequence[Chunk], None]:
         """Run one pass, which is one chunk. Closing the generator aborts it."""
         body = await self._request.encode(call, streamed=False)
         document = await self._document(f"{base_url.removesuffix('/v1')}/classify", body, base_url, call)
         try:
-            yield read_grade(document)
+            yield [read_grade(document)]
         except ValueError as error:
             raise self._garbled(str(error)) from error
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
+
+from tierwise.spec.values import frozen_value
 
 if TYPE_CHECKING:
     from tierwise.gateway.wire import ParsedRequest
@@ -55,7 +56,7 @@ WriterOf: TypeAlias = Callable[[str, int], Writer]
 """Makes the writer of an answer from the id of its action and the second in which it began."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_value
 class Request:
     """A request that was read."""
 

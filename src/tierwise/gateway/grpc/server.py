@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -135,9 +135,10 @@ class _Front(stubs.TierwiseServicer):
         async with self._call(rpc) as call:
             context = call.context = await self._receive(request, rpc, call.serving, stream=True)
 
-            async def show(choice: int, chunk: Chunk) -> None:
+            async def show(choice: int, chunks: Sequence[Chunk]) -> None:
                 async with writing:  # gRPC allows one write at a time
-                    await rpc.write(event_of(choice, chunk, wants_logprobs=context.parsed.wants_logprobs))
+                    for chunk in chunks:
+                        await rpc.write(event_of(choice, chunk, wants_logprobs=context.parsed.wants_logprobs))
 
             await call.serving.lifecycle.answer(context, show, is_stopped=lambda: self._is_ending)
             await rpc.write(pb.ChatEvent(account=account_of(context, call.serving.service.prices)))

@@ -10,10 +10,12 @@ from tierwise.gateway.addressing import addressed
 from tierwise.gateway.apis.messages.api import Messages
 from tierwise.gateway.apis.messages.reading import WISHES, chat_value, converted
 from tierwise.gateway.apis.messages.schema import Counted
-from tierwise.gateway.body import HungUp, read_body
+from tierwise.gateway.body import read_body
 from tierwise.gateway.decoding import decoded
+from tierwise.gateway.exchange import HungUp
 from tierwise.gateway.headers import RequestHeaders
-from tierwise.gateway.reply import encoded, send_encoded, send_error
+from tierwise.gateway.refusing import Refusals
+from tierwise.gateway.reply import encoded, send_encoded
 from tierwise.gateway.wire import SMALL_BYTES, read_translated
 from tierwise.keys.caller import CALLER
 from tierwise.keys.limiter import check_model
@@ -21,8 +23,7 @@ from tierwise.spec import turns
 from tierwise.spec.errors import Refused, TierwiseError
 
 if TYPE_CHECKING:
-    from starlette.types import Receive, Scope, Send
-
+    from tierwise.gateway.exchange import Exchange
     from tierwise.gateway.metrics import Metrics
     from tierwise.service import Service
 
@@ -30,30 +31,29 @@ COUNT = "/v1/messages/count_tokens"
 
 
 class TokenCounting:
-    """Counts for one service, as an ASGI application.
+    """Counts for one service.
 
     Attributes:
-        api: whose errors it answers with.
+        refusals: its error responses.
     """
 
     def __init__(self, service: Service, metrics: Metrics) -> None:
-        self.api = Messages()
+        self.refusals = Refusals(Messages())
         self._service, self._metrics = service, metrics
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        given = RequestHeaders.of(scope)
+    async def __call__(self, exchange: Exchange) -> None:
+        given = RequestHeaders.of(exchange.headers)
         action = self._service.new_trace().action
         ids = {"x-request-id": given.request_id or action, "request-id": action}
         try:
-            tokens = await self._count(await read_body(receive, given))
+            tokens = await self._count(await read_body(exchange, given))
         except HungUp:
             return
         except TierwiseError as error:
-            status = self.api.status(error)
-            self._metrics.refused(status)
-            await send_error(send, error, ids, shape=self.api.failure_of(action), status=status)
+            self._metrics.refused(self.refusals.status(error))
+            await self.refusals.send(exchange, error, ids, request=action)
             return
-        await send_encoded(send, 200, encoded({"input_tokens": tokens}), ids)
+        await send_encoded(exchange, 200, encoded({"input_tokens": tokens}), ids)
 
     async def _count(self, body: bytes | bytearray) -> int:
         """The tokens of the prompt of a body, on the deployment of the tier that it names."""

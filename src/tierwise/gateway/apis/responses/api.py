@@ -65,6 +65,7 @@ class Responses:
         """
         owner = owner_now()
         is_large = len(body) > SMALL_BYTES
+        await self._store.bring(body, owner)
         made = await turns.made(lambda: self._translated(body, owner), is_large=is_large)
         try:
             parsed = await read_translated(made.chat, is_large=is_large)

@@ -36,11 +36,12 @@ class StoredPage:
         name, owner = request.path_params["response_id"], owner_now()
         try:
             if request.method == "DELETE":
-                if not self._store.delete(name, owner):
+                if not await self._store.delete_everywhere(name, owner):
                     raise self._store.missing(name)
                 return JSONResponse({"id": name, "object": "response", "deleted": True})
             if request.query_params.get("stream", "false") not in ("false", "0"):
                 raise SpecError("stream: true is not allowed: events are not stored; leave it out", field="stream")
+            await self._store.bring(name.encode(), owner)
             return Response(self._store.response(name, owner), media_type="application/json")
         except TierwiseError as error:
             status = status_of(error).http

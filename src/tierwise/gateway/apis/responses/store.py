@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -13,6 +14,14 @@ from tierwise.spec.clock import now
 from tierwise.spec.errors import NoSuchResponse, NotFound, SpecError
 from tierwise.spec.limits import MIB
 from tierwise.spec.stored import StoredResponses
+
+if TYPE_CHECKING:
+    from tierwise.gateway.siblings import Siblings
+
+_IDS = re.compile(rb"\b[a-z]+_([0-9a-f]{24})(?![0-9a-f])")
+"""The hexadecimal digits of a response's id, in its own or in that of one of its items."""
+_MOST_BROUGHT = 256
+"""Responses that one request may bring from other processes."""
 
 _encode = msgspec.json.encode
 _decode = msgspec.json.decode
@@ -38,10 +47,16 @@ class ResponseStore:
     Args:
         limits: how many.
         clock: returns seconds.
+        siblings: the other processes of the endpoint, which keep what they answered. Each has its part of the room.
     """
 
-    def __init__(self, limits: StoredResponses, clock: Callable[[], float] = now) -> None:
-        self._limits, self._clock = limits, clock
+    def __init__(
+        self, limits: StoredResponses, clock: Callable[[], float] = now, *, siblings: Siblings | None = None
+    ) -> None:
+        self._limits, self._clock, self._siblings = limits, clock, siblings
+        self._parts = 1 if siblings is None else siblings.count
+        self._most = -(-limits.count // self._parts)
+        self._room = limits.mebibytes * MIB // self._parts
         self._all: dict[str, _Stored] = {}
         """In the order in which they were stored."""
         self._uses: Counter[int] = Counter()
@@ -61,6 +76,29 @@ class ResponseStore:
 
     def __len__(self) -> int:
         return len(self._all)
+
+    async def bring(self, text: bytes | bytearray, owner: str) -> None:
+        """Fetch the responses whose ids are in a text, and that other processes keep. Here they are kept too then."""
+        if self._siblings is None or self._parts == 1:
+            return
+        named = dict.fromkeys(f"resp_{found.decode()}" for found in _IDS.findall(text))
+        if missing := [name for name in named if self._find(name, owner) is None][:_MOST_BROUGHT]:
+            for found in await self._siblings.gather("responses", [missing, owner]):
+                for name, seconds, response, segments in found:
+                    self._keep(name, owner, self._clock() + seconds, response, tuple(segments))
+
+    def lent(self, names: Sequence[str], owner: str) -> list[tuple[str, float, bytes, tuple[bytes, ...]]]:
+        """What another process needs of some responses: id, seconds that are left, object and segments."""
+        return [
+            (name, one.until - self._clock(), one.response, one.segments)
+            for name in names
+            if (one := self._find(name, owner)) is not None
+        ]
+
+    async def delete_everywhere(self, response: str, owner: str) -> bool:
+        """Drop a response in all processes. Returns whether it was stored."""
+        others = [] if self._siblings is None else await self._siblings.gather("forget", [response, owner])
+        return any([self.delete(response, owner), *others])
 
     def segments(self, response: str, owner: str) -> tuple[bytes, ...]:
         """The conversation up to a response, to be continued.
@@ -118,19 +156,20 @@ class ResponseStore:
             Whether it is stored: one that is larger than all of the room is not.
         """
         segments = (*before, _encode(list(items)))
+        return self._keep(response, owner, self._clock() + self._limits.seconds, value, segments)
+
+    def _keep(self, response: str, owner: str, until: float, value: bytes, segments: tuple[bytes, ...]) -> bool:
         size = len(value) + sum(map(len, segments))
-        room = self._limits.mebibytes * MIB
-        if not self.is_on or size > room:
+        if not self.is_on or size > self._room:
             return False
         self.delete(response, owner)
-        stored = _Stored(owner=owner, until=self._clock() + self._limits.seconds, response=value, segments=segments)
-        self._all[response] = stored
+        self._all[response] = _Stored(owner=owner, until=until, response=value, segments=segments)
         self.size += len(value)
         for segment in segments:
             if not self._uses[id(segment)]:
                 self.size += len(segment)
             self._uses[id(segment)] += 1
-        while len(self._all) > self._limits.count or self.size > room:
+        while len(self._all) > self._most or self.size > self._room:
             self._drop(next(iter(self._all)))
         self._drop_old()
         return True

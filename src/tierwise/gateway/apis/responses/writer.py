@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -114,4 +113,4 @@ def _chunks(said: Completion) -> list[Chunk]:
             break
         tokens.append(dict(token))
         length += len(str(token.get("token", "")))
-    return [replace(chunk, logprobs={"content": tokens} if tokens else None) for chunk in said.chunks()]
+    return [msgspec.structs.replace(chunk, logprobs={"content": tokens} if tokens else None) for chunk in said.chunks()]

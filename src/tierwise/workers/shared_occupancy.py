@@ -1,0 +1,110 @@
+"""The occupancy of deployments that several processes send passes to, in memory that they share.
+
+A second of a deployment is divided among all passes that run in it, whichever process sent them; otherwise each process
+would bill the whole second. Every process reads the same monotonic clock.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import struct
+import tempfile
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+
+from tierwise.engines.occupancy import Occupancy
+
+_HEAD = struct.Struct("dd")
+"""The moment of the last change, and the share of a pass that has run since the beginning."""
+_COUNT = struct.Struct("q")
+
+
+class SharedRoom:
+    """The shared memory. Made before the processes are forked.
+
+    Args:
+        names: of the deployments.
+        processes: how many processes there are at most.
+    """
+
+    def __init__(self, names: Sequence[str], processes: int) -> None:
+        self.names, self._processes = tuple(names), processes
+        self._size = _HEAD.size + processes * _COUNT.size
+        self.memory = mmap.mmap(-1, max(1, len(names)) * self._size)
+        self._lock = tempfile.TemporaryFile()  # noqa: SIM115 - for as long as the processes live; its locks end with them
+
+    def close(self) -> None:
+        """Let go of it in this process."""
+        self._lock.close()
+
+    def place(self, name: str) -> int:
+        """Where a deployment's numbers begin."""
+        return self.names.index(name) * self._size
+
+    def occupancy(self, name: str, process: int) -> SharedOccupancy:
+        """The occupancy of a deployment, for one of the processes."""
+        return SharedOccupancy(self, name, process, self._processes)
+
+    def clear(self, process: int, now: float) -> None:
+        """A process has died: none of its passes runs any more."""
+        for name in self.names:
+            self.occupancy(name, process).end_all(now)
+
+    @contextmanager
+    def locked(self, place: int) -> Generator[None]:
+        """Hold the lock of a deployment, which ends with the process if it dies."""
+        fcntl.lockf(self._lock, fcntl.LOCK_EX, 1, place)
+        try:
+            yield
+        finally:
+            fcntl.lockf(self._lock, fcntl.LOCK_UN, 1, place)
+
+
+class SharedOccupancy(Occupancy):
+    """As `Occupancy`, of all processes together.
+
+    Args:
+        room: the shared memory.
+        name: the deployment's.
+        process: the number of this process, from 0.
+        processes: how many there are at most.
+    """
+
+    def __init__(self, room: SharedRoom, name: str, process: int, processes: int) -> None:
+        super().__init__()
+        self._room, self._place = room, room.place(name)
+        self._counts = range(self._place + _HEAD.size, self._place + _HEAD.size + processes * _COUNT.size, _COUNT.size)
+        self._mine = self._counts[process]
+
+    @property
+    def running(self) -> int:
+        return sum(_COUNT.unpack_from(self._room.memory, place)[0] for place in self._counts)
+
+    def enter(self, now: float) -> float:
+        share = self._change(1, now)
+        for begun in self._watching:
+            begun()
+        return share
+
+    def leave(self, mark: float, now: float) -> float:
+        return self._change(-1, now) - mark
+
+    def shared(self, now: float) -> float:
+        return self._change(0, now)
+
+    def end_all(self, now: float) -> None:
+        """No pass of this process runs any more."""
+        self._change(-_COUNT.unpack_from(self._room.memory, self._mine)[0], now)
+
+    def _change(self, by: int, now: float) -> float:
+        """Change the number of passes of this process. Returns the share of a pass that has run since the beginning."""
+        memory = self._room.memory
+        with self._room.locked(self._place):
+            moment, share = _HEAD.unpack_from(memory, self._place)
+            if (running := self.running) and now > moment:
+                share += (now - moment) / running
+            _HEAD.pack_into(memory, self._place, max(now, moment), share)
+            if by:
+                _COUNT.pack_into(memory, self._mine, _COUNT.unpack_from(memory, self._mine)[0] + by)
+        return float(share)

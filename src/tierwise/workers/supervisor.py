@@ -1,0 +1,307 @@
+"""`tierwise serve --workers N`: N processes accept connections of one port; this one runs the engines and no request.
+
+    supervisor ─┬─ engines
+                └─ nursery ─┬─ worker 0 ── socket ─┐
+                            └─ worker 1 ── socket ─┴─ one port
+
+Each worker has a socket of its own on the port (SO_REUSEPORT), so that the kernel divides the connections evenly. The
+supervisor keeps all of them open: connections of a worker that died wait for the one that replaces it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import os
+import signal
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import uvloop
+
+from tierwise.certificate import certificates_of
+from tierwise.engines.process.followed import Standing, standing_of
+from tierwise.engines.process.launched import LaunchedEngine
+from tierwise.gateway.control import controlled
+from tierwise.gateway.logs import log_to_stderr
+from tierwise.gateway.metrics import Metrics
+from tierwise.gateway.server import bound, open_ledger
+from tierwise.gateway.siblings import Ending, announce
+from tierwise.service import Certification, build
+from tierwise.spec.clock import now
+from tierwise.spec.errors import Broken, ConfigErrors, LedgerError, SpecError, TierwiseError
+from tierwise.workers.hub import Hub
+from tierwise.workers.nursery import Nursery
+from tierwise.workers.refusals import refusals
+from tierwise.workers.shared_occupancy import SharedRoom
+from tierwise.workers.worker import Place, work
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tierwise.gateway.settings import ServerSettings
+    from tierwise.plan import Plan
+
+_LOG = logging.getLogger("tierwise")
+
+_NO_RELOAD = "several workers read the config file when they are started; restart the endpoint to change it"
+
+_LOOK_SECONDS = 0.05
+"""Pause between two looks at the engines, whose changes are told to the workers."""
+_MEMORY_EVERY = 20
+"""After so many looks, memory and logs are told too."""
+_QUICK_SECONDS = 5.0
+"""A worker that lived for a shorter time failed at its start."""
+_MOST_QUICK_FAILURES = 3
+"""Consecutive ones, after which nothing is served any more."""
+_GOODBYE_SECONDS = 6.0
+"""How long workers that shall stop at once may take."""
+
+
+def serve_workers(
+    plan: Plan, settings: ServerSettings, *, workers: int, ledger: str | Path, content: bool = False
+) -> None:
+    """Serve a plan by several processes until a signal. Raises as `serve_forever`.
+
+    Args:
+        plan: the config file.
+        settings: how it is served.
+        workers: number of processes that accept connections.
+        ledger: the ledger of all of them.
+        content: whether it stores requests and answers.
+    """
+    log_to_stderr()
+    if settings.tls is not None:
+        settings.tls.load()  # so that an error is said once
+    certification = Certification(plan=plan, certificates=certificates_of(plan), uncertified=settings.uncertified)
+    certification.differences()
+    engines = build(plan)
+    if found := list(refusals(plan, settings, engines, workers)):
+        raise ConfigErrors(found)
+    listeners = _listeners(settings.host, settings.port, workers)
+    with open_ledger(ledger, plan, Metrics({})):
+        pass  # created or upgraded before all workers open it, and its errors are reported once
+    room = SharedRoom([process.name for process in plan.processes], workers)
+
+    def become(number: int, channel: socket.socket) -> None:
+        for other, listener in enumerate(listeners):
+            if other != number:
+                listener.close()
+        place = Place(number=number, count=workers, listener=listeners[number], room=room)
+        work(place, channel, plan, settings, ledger, content=content)
+
+    nursery = Nursery(become)
+    launched = {name: engine for name, engine in engines.items() if isinstance(engine, LaunchedEngine)}
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_run(_Supervisor(nursery, listeners, launched, room), plan, settings))
+    finally:
+        nursery.close()
+        room.close()
+        with open_ledger(ledger, plan, Metrics({})):
+            pass  # stores the journals of workers that were killed
+    _LOG.info("stopped")
+
+
+async def _run(supervisor: _Supervisor, plan: Plan, settings: ServerSettings) -> None:
+    async def refuse() -> list[str]:
+        raise SpecError(_NO_RELOAD, field="--workers")
+
+    async with controlled(plan.path, refuse):
+        await supervisor.run("http" if settings.tls is None else "https")
+
+
+def _listeners(host: str, port: int, count: int) -> list[socket.socket]:
+    """A listening socket for each worker, on one port that nobody else has.
+
+    Raises:
+        SpecError: the port is in use, also by sockets that share it.
+    """
+    with bound(host, port) as alone:
+        port = alone.getsockname()[1]
+    return [bound(host, port, shared=True) for _ in range(count)]
+
+
+class _Supervisor:
+    """Workers, engines and signals.
+
+    Args:
+        nursery: forks the workers.
+        listeners: one for each worker.
+        engines: those that are launched.
+        room: the occupancies that the workers share.
+    """
+
+    def __init__(
+        self,
+        nursery: Nursery,
+        listeners: list[socket.socket],
+        engines: Mapping[str, LaunchedEngine],
+        room: SharedRoom,
+    ) -> None:
+        self._nursery, self._listeners, self._engines, self._room = nursery, listeners, engines, room
+        self._hub = Hub(self._restart)
+        self._standings: dict[str, Standing] = {}
+        self._pids: dict[int, int] = {}
+        """Processes of the workers that run, by number."""
+        self._forked_at: dict[int, float] = {}
+        self._quick_failures = 0
+        self._failure: TierwiseError | None = None
+        self._is_ending = False
+        self._over, self._all_ended = asyncio.Event(), asyncio.Event()
+        """Nothing shall be served any more; no worker runs."""
+        self._background: set[asyncio.Task[Any]] = set()
+
+    async def run(self, scheme: str) -> None:
+        """Serve until a signal.
+
+        Args:
+            scheme: of the URL that is announced.
+
+        Raises:
+            Broken: an engine did not start.
+            TierwiseError: workers end as soon as they start.
+        """
+        loop, ending = asyncio.get_running_loop(), Ending()
+        ending.hear_signals()
+        loop.add_signal_handler(signal.SIGHUP, lambda: _LOG.error("RELOAD: %s", _NO_RELOAD))
+        loop.add_reader(self._nursery.control, self._read_reports)
+        for number in range(len(self._listeners)):
+            self._fork(number)
+        looking = asyncio.create_task(self._look())
+        starting = asyncio.create_task(self._start_engines())
+        stopping = asyncio.create_task(ending.first.wait())
+        over = asyncio.create_task(self._over.wait())
+        serving = asyncio.create_task(self._hub.all_listen(len(self._listeners)))
+        serving.add_done_callback(lambda task: None if task.cancelled() else self._announce(scheme))
+        try:
+            await asyncio.wait((starting, stopping, over), return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                starting.result()
+            await asyncio.wait((stopping, over), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await self._end(ending)
+            for task in (looking, starting, stopping, over, serving, *self._background):
+                task.cancel()
+            await asyncio.gather(*(engine.stop() for engine in self._engines.values()), return_exceptions=True)
+            loop.remove_reader(self._nursery.control)
+        if self._failure is not None:
+            raise self._failure
+
+    def _announce(self, scheme: str) -> None:
+        if not self._is_ending:
+            announce(scheme, *self._listeners[0].getsockname()[:2])
+
+    async def _start_engines(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                for engine in self._engines.values():
+                    group.create_task(engine.start())
+        except* TierwiseError as failures:
+            raise failures.exceptions[0] from None
+        _LOG.info("%d workers, engines: %s", len(self._listeners), ", ".join(self._engines) or "none launched here")
+
+    async def _end(self, ending: Ending) -> None:
+        """Drain; stop at once at a second signal, or if nothing works any more."""
+        self._is_ending = True
+        for listener in self._listeners:
+            with contextlib.suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)  # for every process that has it open
+            listener.close()
+        if not self._pids:
+            return
+        _LOG.info("draining: running requests are finished; a second signal stops at once")
+        self._hub.tell("drain")
+        ended = asyncio.create_task(self._all_ended.wait())
+        second = asyncio.create_task(ending.second.wait())
+        if self._over.is_set():
+            second.cancel()
+        await asyncio.wait((ended, second), return_when=asyncio.FIRST_COMPLETED)
+        second.cancel()
+        if not ended.done():
+            self._hub.tell("stop")
+            await asyncio.wait((ended,), timeout=_GOODBYE_SECONDS)
+        if not ended.done():
+            for number, pid in self._pids.items():
+                _LOG.error("worker %d does not stop and is killed; its journal is stored", number)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            await ended
+
+    def _fork(self, number: int) -> None:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        self._forked_at[number] = now()
+        self._nursery.fork(number, theirs)
+        self._keep(asyncio.create_task(self._hub.channel(number, self._standings).run(ours)))
+
+    def _keep(self, task: asyncio.Task[Any]) -> None:
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    def _read_reports(self) -> None:
+        reports = self._nursery.reports()
+        if reports is None:
+            asyncio.get_running_loop().remove_reader(self._nursery.control)
+            self._give_up(LedgerError("the process that starts the workers is gone; nothing is served any more"))
+            self._pids.clear()
+            self._all_ended.set()
+            return
+        for number, pid, code in reports:
+            if code is None:
+                self._pids[number] = pid
+                _LOG.info("worker %d is process %d", number, pid)
+            else:
+                self._ended(number, pid, code)
+
+    def _ended(self, number: int, pid: int, code: int) -> None:
+        self._pids.pop(number, None)
+        self._hub.ended(number)
+        self._room.clear(number, now())
+        if self._is_ending:
+            if code and self._failure is None:
+                self._failure = LedgerError(f"worker {number} (process {pid}) ended with {_how(code)}, as the log says")
+            if not self._pids:
+                self._all_ended.set()
+            return
+        is_quick = now() - self._forked_at[number] < _QUICK_SECONDS
+        self._quick_failures = self._quick_failures + 1 if is_quick else 0
+        if self._quick_failures > _MOST_QUICK_FAILURES:
+            self._give_up(Broken(f"workers end as soon as they start, the last with {_how(code)}; the log says why"))
+            return
+        _LOG.error("worker %d (process %d) ended with %s and is replaced", number, pid, _how(code))
+        self._fork(number)
+
+    def _give_up(self, error: TierwiseError) -> None:
+        self._failure = self._failure or error
+        self._over.set()
+
+    def _restart(self, name: str, url: str, reason: str) -> None:
+        """A worker says that a process which answers its health checks fails all passes."""
+        engine = self._engines.get(name)
+        if engine is not None and engine.supervisor.launch is not None and engine.supervisor.launch.url == url:
+            engine.supervisor.restart(reason)
+
+    async def _look(self) -> None:
+        """Tell the workers what changes about the engines' processes; what changes all the time, now and then."""
+        seen: dict[str, tuple[object, ...]] = {}
+        for turn in itertools.count():
+            changed = {}
+            for name, engine in self._engines.items():
+                it = engine.supervisor
+                facts = (it.state, it.reason, it.restarts, it.launch, it.listener)
+                if turn % _MEMORY_EVERY == 0 or seen.get(name) != facts:
+                    seen[name] = facts
+                    changed[name] = standing_of(it)
+            if changed:
+                self._standings.update(changed)
+                self._hub.tell("engines", msgspec.to_builtins(changed))
+            await asyncio.sleep(_LOOK_SECONDS)
+
+
+def _how(code: int) -> str:
+    return f"signal {-code}" if code < 0 else f"exit code {code}"

@@ -1,0 +1,186 @@
+"""A pass whose chunks nobody looks at before its end is read at once, and is counted and fails like any other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from tierwise.engines.engine import one_by_one
+from tierwise.engines.openai.client import ChatClient
+from tierwise.engines.openai.engine import HttpEngine
+from tierwise.policies import Single
+from tierwise.run import Action
+from tierwise.spec.call import Call, Chunk, Completion, Recorder, Usage
+from tierwise.spec.errors import Broken, EngineError, Garbled, Overloaded, TimedOut
+from tierwise.testing.fakes import ask_user, new_trace, tier
+from tierwise.testing.server import FakeServer, HttpReply
+
+Blocks = list[Sequence[Chunk]]
+CALL = Call(prompt=ask_user("a story"))
+WORDS = " ".join(["wörd", "😀", "x"] * 8)
+TEXT = b'{"id":"1","object":"chat.completion.chunk","model":"m","choices":[{"index":0,"delta":{"content":"a"}%b}]}'
+A, STOP = TEXT % b"", TEXT % b',"finish_reason":"stop"'
+
+
+def event(data: bytes) -> bytes:
+    return b"data: %b\n\n" % data
+
+
+async def read(server: FakeServer, *, at_once: bool, silent_seconds: float = 5.0) -> tuple[Blocks, float]:
+    """The blocks of a pass, and the seconds that it took."""
+    client, loop = ChatClient("far", "m", silent_seconds=silent_seconds), asyncio.get_running_loop()
+    began = loop.time()
+    try:
+        return [list(chunks) async for chunks in client.blocks(server.url, CALL, at_once=at_once)], loop.time() - began
+    finally:
+        await client.close()
+
+
+def recorded(blocks: Blocks) -> tuple[Completion, Usage]:
+    recorder = Recorder()
+    for chunks in blocks:
+        recorder.add_all(chunks)
+    return recorder.completion(), recorder.usage
+
+
+def run(*replies: HttpReply, **options: float) -> list[tuple[Blocks, float]]:
+    """What is read of each reply."""
+
+    async def main() -> list[tuple[Blocks, float]]:
+        async with FakeServer(*replies) as server:
+            return [await read(server, at_once=True, **options) for _ in replies]
+
+    return asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        HttpReply(text=WORDS, step=0.001),
+        HttpReply(text=WORDS, usage=False),
+        HttpReply(text=WORDS, block=7),
+        HttpReply(text=WORDS, line_end="\r\n", comment="still here"),
+        HttpReply(deltas=[{"content": "a"}, {"reasoning_content": "b"}, {"content": "c"}, {"content": "d"}]),
+        HttpReply(deltas=[{"tool_calls": [{"index": 0, "id": "1", "function": {"name": "f", "arguments": "{}"}}]}]),
+        HttpReply(
+            raw=[b"".join(map(event, (A, A.replace(b'"a"', rb'"\ud83d"'), A.replace(b'"a"', rb'"\ude00"'), STOP)))]
+        ),
+    ],
+    ids=["paced", "no usage", "small blocks", "comments", "thinking", "tool", "halves"],
+)
+def test_it_says_and_counts_the_same_as_chunk_by_chunk(reply):
+    async def main() -> None:
+        async with FakeServer(reply) as server:
+            (by_chunk, _), (at_once, _) = [await read(server, at_once=one) for one in (False, True)]
+            assert recorded(by_chunk) == recorded(at_once)
+            assert recorded(at_once)[0].finish in ("stop", "tool_calls")
+
+    asyncio.run(main())
+
+
+def test_all_that_comes_after_the_first_output_is_one_block_of_few_chunks():
+    ((blocks, _),) = run(HttpReply(text=WORDS, step=0.002))
+    output = [chunks for chunks in blocks if any(chunk.is_output for chunk in chunks)]
+    assert len(output) == 2
+    assert sum(chunk.tokens for chunk in output[1] if chunk.is_output) == 23
+
+
+def test_long_answers_are_read_in_parts():
+    ((blocks, _),) = run(HttpReply(text=" ".join(["a" * 30_000] * 20), step=0.002))
+    assert len(blocks) > 6
+    assert len(recorded(blocks)[0].text) == 20 * 30_001 - 1
+
+
+@pytest.mark.parametrize(
+    ("after", "raised"),
+    [
+        (b'{"error":{"message":"out of memory","code":500}}', Broken),
+        (b'{"error":{"message":"slow down","code":429}}', Overloaded),
+        (b'{"choices":[{"delta":7}]}', Garbled),
+    ],
+    ids=["broke", "overloaded", "garbled"],
+)
+def test_an_error_is_noticed_although_the_response_does_not_end(after, raised):
+    async def main() -> None:
+        raw = [event(A), event(A), event(A), event(after)]
+        async with FakeServer(HttpReply(raw=raw, stays_open=True)) as server:
+            client, said = ChatClient("far", "m"), []
+
+            async def listen() -> None:
+                async for chunks in client.blocks(server.url, CALL, at_once=True):
+                    said.extend(chunks)
+
+            with pytest.raises(EngineError) as caught:
+                await listen()
+            await client.close()
+            assert isinstance(caught.value, raised)
+            assert sum(chunk.tokens for chunk in said) == 3, "what came before the error is counted"
+
+    asyncio.run(main())
+
+
+def test_a_response_that_never_ends_is_left_after_its_finish_reason():
+    ((blocks, seconds),) = run(HttpReply(raw=[event(A), event(A), event(STOP)], stays_open=True))
+    assert recorded(blocks)[0].finish == "stop"
+    assert seconds < 2.5
+
+
+def test_silence_is_counted_while_it_is_gathered():
+    async def main() -> None:
+        async with FakeServer(HttpReply(text=WORDS, silent_after=4)) as server:
+            with pytest.raises(TimedOut):
+                await read(server, at_once=True, silent_seconds=0.6)
+
+    asyncio.run(main())
+
+
+def test_a_slow_stream_is_not_silent():
+    ((blocks, seconds),) = run(HttpReply(text="a b c d e f g h", step=0.2), silent_seconds=0.5)
+    assert recorded(blocks)[0].text == "a b c d e f g h"
+    assert seconds > 1.5
+
+
+@pytest.mark.parametrize("ends", ["abort", "deadline"])
+def test_an_aborted_pass_is_counted(ends):
+    """Its last tokens wait for the reader when it is aborted."""
+
+    async def main() -> None:
+        async with FakeServer(HttpReply(text=WORDS, step=0.002, silent_after=16)) as server:
+            engine = HttpEngine(server.url, ChatClient("far", "m"))
+            trace = new_trace()
+            asking = asyncio.create_task(Action(tier(Single(), engine), trace).solve(ask_user("a story")))
+            await asyncio.sleep(0.12)
+            if ends == "abort":
+                asking.cancel()
+            with pytest.raises((asyncio.CancelledError, TimeoutError)):
+                await asyncio.wait_for(asking, 0.05)
+            (done,) = trace.passes
+            assert (done.outcome, done.usage.completion, done.usage.exact) == (
+                "aborted",
+                server.produced.completion,
+                False,
+            )
+            assert done.completion.text.split() == WORDS.split()[: server.produced.completion]
+            await engine.stop()
+
+    asyncio.run(main())
+
+
+def test_a_reader_of_single_chunks_closes_what_he_reads():
+    closed = []
+
+    async def blocks():
+        try:
+            yield [Chunk(delta={"content": "a"}), Chunk(delta={"content": "b"})]
+        finally:
+            closed.append(True)
+
+    async def main() -> None:
+        chunks = one_by_one(blocks())
+        assert (await anext(chunks)).delta == {"content": "a"}
+        await chunks.aclose()
+        assert closed
+
+    asyncio.run(main())

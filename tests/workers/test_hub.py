@@ -1,0 +1,129 @@
+"""What workers ask each other by way of the supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from tierwise.gateway.added_metrics import added, families_of, page, read_families
+from tierwise.workers.channel import Channel
+from tierwise.workers.hub import Hub
+
+Asked = list[tuple[str, Any]]
+
+
+@asynccontextmanager
+async def two_workers(hub: Hub, *handlers: dict[str, Any]) -> AsyncIterator[list[Channel]]:
+    tasks, ends = [], []
+    for number, theirs in enumerate(handlers):
+        one, other = socket.socketpair()
+        end = Channel(theirs)
+        tasks += [asyncio.create_task(hub.channel(number, {}).run(one)), asyncio.create_task(end.run(other))]
+        ends.append(end)
+    try:
+        yield ends
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def metrics(answered: int, running: int) -> CollectorRegistry:
+    registry = CollectorRegistry()
+    Counter("tierwise_actions", "Actions.", ["tier"], registry=registry).labels("fast").inc(answered)
+    Gauge("tierwise_actions_running", "Running.", registry=registry).set(running)
+    Gauge("tierwise_deployment_up", "Up.", ["deployment"], registry=registry).labels("own").set(1)
+    Gauge("tierwise_route_certified", "Holds.", ["route"], registry=registry).labels("auto").set(running % 2)
+    return registry
+
+
+def test_counts_are_added_and_states_are_not():
+    text = page(added([families_of(metrics(3, 1)), families_of(metrics(4, 2))])).decode()
+    values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    assert values['tierwise_actions_total{tier="fast"}'] == "7.0"
+    assert values["tierwise_actions_running"] == "3.0"
+    assert values['tierwise_deployment_up{deployment="own"}'] == "1.0"
+    assert values['tierwise_route_certified{route="auto"}'] == "0.0"
+
+
+def test_a_question_reaches_all_others_and_one_that_does_not_answer_is_left_out():
+    async def main() -> None:
+        hub = Hub(lambda *_: None)
+        one, other = {"ledger": lambda _: {"pending": 1}}, {"ledger": lambda body: {"pending": body}}
+        async with two_workers(hub, one, other, {}) as (first, second, _):
+            assert await first.ask("gather", ["ledger", 5]) == [{"pending": 5}]
+            assert await second.ask("gather", ["ledger", 5]) == [{"pending": 1}]
+
+    asyncio.run(main())
+
+
+def test_the_counts_of_a_worker_that_died_stay_in_the_sum():
+    async def main() -> None:
+        hub = Hub(lambda *_: None)
+        own = families_of(metrics(3, 1))
+        async with two_workers(hub, {}, {"metrics": lambda _: families_of(metrics(4, 2))}) as (first, _):
+
+            async def total() -> float:
+                others = await first.ask("gather", ["metrics", own])
+                sums = {one.name: one for one in added([own, *map(read_families, others)])}
+                running = sums["tierwise_actions_running"].samples[0][2]
+                return sums["tierwise_actions"].samples[0][2] + 100 * running
+
+            assert await total() == 307
+            hub.ended(1)
+            assert await total() == 107
+
+    asyncio.run(main())
+
+
+def test_a_void_certificate_is_told_to_workers_that_start_later():
+    async def main() -> None:
+        hub, told = Hub(lambda *_: None), list[Any]()
+        heard = asyncio.Event()
+
+        def void(body: Any) -> None:
+            told.append(body)
+            heard.set()
+
+        async with two_workers(hub, {}, {"void": void}) as (first, _):
+            first.tell("void", ["auto", "the server is another"])
+            await asyncio.wait_for(heard.wait(), 2)
+            heard.clear()
+            one, other = socket.socketpair()
+            tasks = [
+                asyncio.create_task(hub.channel(2, {}).run(one)),
+                asyncio.create_task(Channel({"void": void}).run(other)),
+            ]
+            await asyncio.wait_for(heard.wait(), 2)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        assert told == [["auto", "the server is another"]] * 2
+
+    asyncio.run(main())
+
+
+def test_what_is_said_before_the_connection_is_there_arrives_and_a_failing_handler_answers_nothing():
+    async def main() -> None:
+        one, other = socket.socketpair()
+        heard: list[Any] = []
+
+        def fail(_: Any) -> None:
+            raise ValueError("no")
+
+        left, right = Channel({"word": heard.append}), Channel({"fail": fail})
+        right.tell("word", "early")
+        tasks = [asyncio.create_task(left.run(one)), asyncio.create_task(right.run(other))]
+        assert await left.ask("fail", seconds=2) is None
+        assert heard == ["early"]
+        tasks[1].cancel()
+        await asyncio.wait_for(tasks[0], 2)
+        assert await left.ask("word", seconds=2) is None
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    asyncio.run(main())
