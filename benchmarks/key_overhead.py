@@ -82,7 +82,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--blocks", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=1.0, help="of a block")
-    parser.add_argument("--most", type=float, default=1.6, metavar="RATIO")
+    parser.add_argument("--most", type=float, default=2.0, metavar="RATIO")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as root, ExitStack() as stack:
         upstream = stack.enter_context(backend(Path(root)))
