@@ -286,7 +286,7 @@ def against_fake(folder: Path, wanted: argparse.Namespace) -> Table:
     if wanted.crowd_blocks:
         with (
             running(HERE / "many_streams.py", "upstream", log=folder / "paced.log") as (_, upstream),
-            fronts(folder / "crowds", upstream, names, wanted.before, wanted.workers) as targets,
+            fronts(folder / "crowds", upstream, names, wanted.before, workers=wanted.workers) as targets,
         ):
             uvloop.run(crowds(targets, table, blocks=wanted.crowd_blocks))
     return table
