@@ -46,8 +46,8 @@ MOST_GROWTH = 0.02
 WARM = 100_000
 """Requests of the first part, at most; a tenth of all if that is less."""
 TIERS = ("fast", "vote", "best", "refine", "auto")
-LEAVES_SECONDS = 1.0
-"""After so long a client that means to leave does: by then the server is silent."""
+LEAVES_SECONDS = 4.0
+"""After so long a client that means to leave does: by then the server is silent, also if all wait for a processor."""
 QUIET_SECONDS = 35.0
 """Before a look at the process: connections to the server behind that nobody uses are closed meanwhile."""
 PROGRAM = """

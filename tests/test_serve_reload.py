@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 import ssl
@@ -9,8 +10,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import ExitStack, aclosing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from test_serve import WORDS, Process, process_of
 from tierwise.gateway.grpc import tierwise_pb2 as pb
 from tierwise.gateway.grpc import tierwise_pb2_grpc as stubs
 from tierwise.ledger.read import By, Reader
+from tierwise.spec.call import Call, Chunk
 from tierwise.testing import ScriptedEngine
 
 RELOADS = 'tierwise_config_reloads_total{result="%s"}'
@@ -46,10 +48,27 @@ def _houses():
         EMPTY.pop().pull_down()
 
 
+class Held(ScriptedEngine):
+    """Says one word, and the others once it may."""
+
+    def __init__(self) -> None:
+        super().__init__(WORDS, step=0.001)
+        self.may_go_on = threading.Event()
+
+    async def stream(self, call: Call) -> AsyncGenerator[Chunk, None]:
+        async with aclosing(super().stream(call)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+                while not self.may_go_on.is_set():  # noqa: ASYNC110 - it is set in another thread
+                    await asyncio.sleep(0.01)
+
+
 @contextmanager
-def far(*words: str, step: float = 0.001) -> Iterator[tuple[Endpoint, ScriptedEngine]]:
+def far(
+    *words: str, step: float = 0.001, engine: ScriptedEngine | None = None
+) -> Iterator[tuple[Endpoint, ScriptedEngine]]:
     """A server that is far away."""
-    engine = ScriptedEngine(*(words or (WORDS,)), step=step)
+    engine = engine or ScriptedEngine(*(words or (WORDS,)), step=step)
     with serving(tier_of(engine=engine)) as endpoint:
         yield endpoint, engine
 
@@ -97,7 +116,8 @@ def models(process: Process) -> list[str]:
 
 
 def test_tiers_routes_and_prices_change_and_a_stream_keeps_the_plan_that_it_began_with(serve):
-    with far(step=0.1) as (slow, engine), far("other words") as (other, _):
+    engine = Held()
+    with far(engine=engine) as (slow, _), far("other words") as (other, _):
         first = file_of({"fast": "a", "gone": "a"}, {"a": slow.url}, "prices: {a: {completion: 10.0}}")
         process = serve(first)
         with process.dial("fast", stream=True, stream_options={"include_usage": True}) as streaming:
@@ -120,6 +140,7 @@ def test_tiers_routes_and_prices_change_and_a_stream_keeps_the_plan_that_it_bega
             assert answer.text == "other words"
             assert process.chat("gone").status == 404
             assert engine.running == 1, "the stream goes on"
+            engine.may_go_on.set()
             raw = process.read_until(streaming, b"0\r\n\r\n")
         assert b"word19" in raw
         assert raw.count(b"[DONE]") == 1
@@ -213,7 +234,8 @@ tiers: {fast: {deployment: big, policy: single}}
 
 
 def test_engines_that_both_plans_need_go_on_and_come_back_while_they_drain(serve):
-    with far(step=0.05) as (one, engine), far("two words") as (two, _):
+    engine = Held()
+    with far(engine=engine) as (one, _), far("two words") as (two, _):
         deployments = {"a": one.url, "b": two.url}
         process = serve(file_of({"fast": "a", "max": "b"}, deployments))
         with process.dial("fast", stream=True) as streaming:
@@ -222,6 +244,7 @@ def test_engines_that_both_plans_need_go_on_and_come_back_while_they_drain(serve
             assert "kept: b; stopped after their last request: a" in reload(process).stdout
             write(process, file_of({"fast": "a", "max": "b"}, deployments))
             assert "kept: a, b" in reload(process).stdout
+            engine.may_go_on.set()
             assert b"word19" in process.read_until(streaming, b"0\r\n\r\n")
         time.sleep(0.3)
         assert process.chat("fast").text == WORDS

@@ -1,8 +1,9 @@
-"""What reads numbers and options in answers: the words of twenty languages, compiled, which takes a third of a second.
+"""What reads answers: numbers and options, for which the words of twenty languages are compiled, and schemas. To import
+them takes a third of a second.
 
 Modules that need it import it where they use it. A process that will need it imports this before somebody waits.
 """
 
-from tierwise.verifiers import options, quantity, units
+from tierwise.verifiers import options, quantity, schemas, units
 
-__all__ = ["options", "quantity", "units"]
+__all__ = ["options", "quantity", "schemas", "units"]

@@ -24,7 +24,7 @@ from tierwise.spec.errors import Broken, Refused
 from tierwise.testing import ask_user, new_trace, tier
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from tierwise.engines.process.launched import LaunchedEngine
 
@@ -250,9 +250,10 @@ class Killing:
         self._sees = sees
         self.words = 0
 
-    async def __call__(self, chunk: Chunk) -> bool:
-        self.words += chunk.is_output
-        if self.words == 3 and chunk.is_output:
+    async def __call__(self, chunks: Sequence[Chunk]) -> bool:
+        before = self.words
+        self.words += sum(chunk.is_output for chunk in chunks)
+        if before < 3 <= self.words:
             kill(self._engine)
         return self._sees
 
