@@ -62,7 +62,7 @@ def everything_on(folder: Path) -> tuple[float, float, float]:
     path.write_text(json.dumps(certified(upstream)), encoding="utf-8")
     certificate_for(planning.load(path), {}).write(folder / "auto.json")
     create = (sys.executable, "-m", "tierwise", "keys", "create", "--admin", "--json", "--ledger", ledger)
-    key = json.loads(subprocess.run(create, check=True, capture_output=True).stdout)["secret"]
+    key = json.loads(subprocess.run(create, check=True, capture_output=True).stdout)["key"]
     resident, wall, cpu = 0.0, [], []
     options = ("--port", "0", "--ledger", ledger, "--grpc-port", "0")
     for _ in range(5):

@@ -284,7 +284,7 @@ def keys_of(ledger: Path) -> dict[str, str]:
             ledger,
         ]
         made = json.loads(subprocess.run([*command, *options], capture_output=True, check=True).stdout)
-        found[name] = made["secret"]
+        found[name] = made["key"]
     return found
 
 
