@@ -53,13 +53,13 @@ def test_vectors_come_as_the_engine_sends_them_and_are_recorded(served):
 
 
 @pytest.mark.parametrize(
-    ("fields", "named"), [({"input": []}, "input"), ({"input": {}}, "input"), ({"extra_body": {"stream": True}}, "")]
+    ("fields", "named"),
+    [({"input": []}, "input"), ({"input": {}}, "input"), ({"extra_body": {"stream": 1}}, "stream")],
 )
 def test_what_cannot_be_embedded_is_refused(served, fields, named):
     with served[0].client() as client, pytest.raises(openai.BadRequestError) as refused:
         client.embeddings.create(**{"model": "tier", "input": "a", "encoding_format": "float", **fields})
-    assert (refused.value.param or "") == named
-    assert named or "stream" in str(refused.value)
+    assert refused.value.param == named
 
 
 @pytest.mark.parametrize("vector", [[0.25, -1.0], "AACAPgAAgL8="], ids=["floats", "base64"])

@@ -6,7 +6,7 @@ A client who leaves is always noticed, and one who sends nothing is not kept.
 from __future__ import annotations
 
 from asyncio import Task, TimerHandle, Transport
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from math import inf
 from typing import Any, Protocol, TypeAlias
 from urllib.parse import unquote
@@ -37,18 +37,19 @@ class Application(Protocol):
 
 
 class HttpProtocol(BoundedHttpProtocol):
-    """Hands a POST to an API over as an `Exchange`, and any other request to the ASGI application.
+    """Hands a POST to an API over as an `Exchange`, and any other request to the ASGI application, which may be an
+    `Application`.
 
     It reads on while requests are pipelined, and tells the running one when the client has left. uvicorn stops reading
     then, so that it notices nothing; and it tells the connection's last request only.
     """
 
-    app: Application
     cycle: _Request | None  # type: ignore[assignment]
     """The last request that was read."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._find: Callable[[str], Answering | None] | None = getattr(self.app, "answering", None)
         self._answered: _Request | None = None
         self._reading: HttpExchange | None = None
         """The request whose body is read."""
@@ -141,12 +142,13 @@ class HttpProtocol(BoundedHttpProtocol):
     # ── requests ─────────────────────────────────────────────────────────
     def _answering(self) -> tuple[str, Answering] | None:
         """The path of an API and what answers there; None for a request that goes to ASGI."""
-        if self.parser.get_method() != b"POST":
+        find = self._find
+        if find is None or self.parser.get_method() != b"POST":
             return None
         path = self.url.decode("latin-1")
-        if (answer := self.app.answering(path)) is None:
+        if (answer := find(path)) is None:
             path = unquote(httptools.parse_url(self.url).path.decode("ascii")).rstrip("/")
-            answer = self.app.answering(path)
+            answer = find(path)
         return None if answer is None else (path, answer)
 
     def _start_waiting(self) -> None:

@@ -24,7 +24,7 @@ from tierwise.spec.errors import Broken, Refused
 from tierwise.testing import ask_user, new_trace, tier
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from tierwise.engines.process.launched import LaunchedEngine
 
@@ -136,6 +136,21 @@ def test_an_image_for_a_model_that_cannot_see_is_refused_and_is_nobodys_failure(
 
 
 @pytest.mark.model
+def test_embeddings_and_echo_are_refused_before_they_reach_it(llama):
+    asked = call()
+    embeds = replace(asked, prompt=replace(asked.prompt, messages=(), raw="a", embeds="a"))
+    echo = replace(asked, prompt=replace(asked.prompt, messages=(), raw="a", fields={"echo": True}))
+
+    async def main() -> None:
+        with pytest.raises(Refused, match=r"has no embeddings; run `llama-server --embeddings`"):
+            await chunks(llama.engine, embeds)
+        with pytest.raises(Refused, match=r"echo: .* neither repeats a prompt"):
+            await chunks(llama.engine, echo)
+
+    llama.run(main())
+
+
+@pytest.mark.model
 @pytest.mark.parametrize("name", ["n", "n_cmpl"])
 def test_choices_that_llama_cpp_would_not_count_never_reach_it(llama, name):
     async def main() -> None:
@@ -235,9 +250,10 @@ class Killing:
         self._sees = sees
         self.words = 0
 
-    async def __call__(self, chunk: Chunk) -> bool:
-        self.words += chunk.is_output
-        if self.words == 3 and chunk.is_output:
+    async def __call__(self, chunks: Sequence[Chunk]) -> bool:
+        before = self.words
+        self.words += sum(chunk.is_output for chunk in chunks)
+        if before < 3 <= self.words:
             kill(self._engine)
         return self._sees
 

@@ -225,6 +225,9 @@ class SlotClient(ChatClient):
                 slot.holds = with_answer(prompt, "".join(answer))
 
     async def whole(self, base_url: str, call: Call) -> bytes:
+        if call.prompt.embeds is not None:
+            why = f"deployment {self._name!r} has no embeddings; run `llama-server --embeddings` behind `engine: http`"
+            raise Refused(why, engine=self._name)
         if call.prompt.raw is not None and call.prompt.fields.get("echo"):
             why = "echo: llama.cpp neither repeats a prompt nor has its log-probabilities; use vLLM, or leave it out"
             raise Refused(why, engine=self._name)
