@@ -168,7 +168,7 @@ def test_an_idle_connection_is_closed_in_time_and_not_while_it_is_answered(serve
 def _connections() -> list[protocol.HttpProtocol]:
     import gc  # noqa: PLC0415 - only here
 
-    return [one for one in gc.get_objects() if isinstance(one, protocol.HttpProtocol)]
+    return [one for one in gc.get_objects() if type(one) is protocol.HttpProtocol]
 
 
 def test_a_slow_reader_of_a_stream_misses_nothing(serve):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from tierwise.spec.json import Fields, Json
-from tierwise.spec.values import frozen_value
 
 Message = Mapping[str, Json]
 """One OpenAI chat message: role, content (text or parts), tool calls, and any other fields of the client."""
@@ -55,7 +54,7 @@ class WrittenMessages:
         return self._data
 
 
-@frozen_value
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
     """A conversation and every other field of the request: sampling, tools, response format, and the unknown ones."""
 
