@@ -123,8 +123,8 @@ def test_a_token_of_the_provider_is_a_key_of_its_subject(provider, tokens):
     [
         ({"exp": 1}, "expired"),
         ({"exp": None}, "exp"),
-        ({"nbf": time.time() + 600}, "not yet valid"),
-        ({"iat": time.time() + 600}, "not yet valid"),
+        ({"nbf": 4_000_000_000}, "not yet valid"),
+        ({"iat": 4_000_000_000}, "not yet valid"),
         ({"aud": "another"}, "Audience"),
         ({"aud": ["a", "b"]}, "Audience"),
         ({"aud": None}, "aud"),

@@ -136,8 +136,7 @@ def _named(error: msgspec.ValidationError) -> SpecError:
     """What is wrong, with the field's own name and, for a type, those that are allowed."""
     found = invalid(error)
     message, field = str(found), found.field
-    if (unknown := message.partition("contains unknown field `")[2].partition("`")[0]) != "":
-        field = f"{field}.{unknown}" if field else unknown
+    if "contains unknown field `" in message:
         return SpecError(f"{field}: this field has no meaning here that could be kept; remove it", field=field)
     of = field.rsplit(".", 2)[-2].partition("[")[0] if field.endswith(".type") else field.rpartition(".")[2]
     if field.endswith(".type") and (allowed := _LIST_OF_TYPES.get(of)):
