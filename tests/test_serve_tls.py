@@ -60,6 +60,7 @@ def chat(process, *, trust=None, **how):
         return client.post(f"https://127.0.0.1:{process.port}/v1/chat/completions", json=body)
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed here")
 def test_openai_and_curl_are_answered_over_tls(pair, upstream, tmp_path):
     with process_of(config(upstream), tmp_path, *pair.options) as process:
         url, trusted = f"https://localhost:{process.port}/v1", str(authority().certificate)

@@ -145,7 +145,7 @@ def test_files_are_private_and_go_with_the_process(new_llama_cpp):
             folder = folder_of(engine)
             assert stat.S_IMODE(folder.stat().st_mode) == 0o700
             await act(engine, BestOfN(n=2), story("One"), slots=2)
-            assert [file.name for file in folder.iterdir()] == ["0.bin"]
+            assert [file.name for file in folder.iterdir()] == ["0-0.bin"]
         finally:
             await engine.stop()
         assert not folder.exists()
