@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("tierwise")
 
-COLLECTIONS = (10_000, 20, 50)
+COLLECTIONS = (10_000, 10, 5)
 """New objects between two garbage collections, and collections between those of the next generations. Nearly all that a
 request makes is freed without one: with Python's own (700, 10, 10) a tenth of the time goes to looking at what is used.
 """
