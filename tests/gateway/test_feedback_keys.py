@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 from starlette.requests import Request
 
+from tierwise.gateway.app import refused
 from tierwise.gateway.feedback import FeedbackPage
 from tierwise.gateway.metrics import Metrics
 from tierwise.keys.caller import CALLER
 from tierwise.keys.records import Caller, Key
 from tierwise.shadowing.feedback import Feedback
+from tierwise.spec.errors import TierwiseError
 
 CALLERS = {
     "alice": Caller(key=Key(id="alice", hashed="")),
@@ -43,7 +45,7 @@ class Labelled(Feedback):
 
 def post(feedback: Feedback, who: str, action: str) -> Any:
     service = SimpleNamespace(shadows=SimpleNamespace(feedback=feedback))
-    page = FeedbackPage(service, Metrics({}))  # type: ignore[arg-type]
+    page = FeedbackPage(service)  # type: ignore[arg-type]
     body = json.dumps({"action": action, "correct": True}).encode()
 
     async def receive() -> Any:
@@ -52,7 +54,11 @@ def post(feedback: Feedback, who: str, action: str) -> Any:
     async def ask() -> Any:
         CALLER.set(CALLERS[who])
         scope = {"type": "http", "method": "POST", "headers": [(b"content-type", b"application/json")]}
-        return await page(Request(scope, receive))
+        request = Request(scope, receive)
+        try:
+            return await page(request)
+        except TierwiseError as error:
+            return await refused(Metrics({}), request, error)
 
     return asyncio.run(ask())
 

@@ -14,24 +14,20 @@ from starlette.responses import JSONResponse, Response
 
 from tierwise.gateway.body import AsgiBody, read_body
 from tierwise.gateway.decoding import decoded
-from tierwise.gateway.exchange import HungUp
-from tierwise.gateway.failures import body_of, headers_of, status_of
 from tierwise.gateway.headers import RequestHeaders
 from tierwise.keys.caller import CALLER
 from tierwise.keys.changes import KeyChanges, LimitChanges
 from tierwise.keys.describing import key_fields, team_fields
 from tierwise.keys.records import Limits, seconds_of
-from tierwise.spec.errors import NotFound, SpecError, TierwiseError
+from tierwise.spec.errors import NotFound, SpecError
 from tierwise.spec.reading import Reading, allowed
 
 if TYPE_CHECKING:
     from tierwise.gateway.access import Access
-    from tierwise.gateway.metrics import Metrics
     from tierwise.keys.ring import KeyRing
     from tierwise.keys.store import KeyStore
     from tierwise.service import Service
 
-_HUNG_UP = 499  # nobody reads it
 _MOST_LINES = 1_000
 Text = Annotated[str, msgspec.Meta(max_length=200)]
 Tags = Annotated[tuple[Text, ...], msgspec.Meta(max_length=100)]
@@ -89,12 +85,11 @@ class Administration:
 
     Args:
         service: whose keys are changed.
-        metrics: counts what is refused.
         access: who is an administrator.
     """
 
-    def __init__(self, service: Service, metrics: Metrics, access: Access) -> None:
-        self._service, self._metrics, self._access = service, metrics, access
+    def __init__(self, service: Service, access: Access) -> None:
+        self._service, self._access = service, access
 
     def by_path(self) -> Mapping[str, tuple[str, Page]]:
         """Every path, with its method and its page."""
@@ -151,14 +146,7 @@ class Administration:
 
     def _answering(self, page: Callable[[Request], Awaitable[Shown]]) -> Page:
         async def answer(request: Request) -> Response:
-            try:
-                return JSONResponse(await page(request), headers={"cache-control": "no-store"})
-            except HungUp:
-                return Response(status_code=_HUNG_UP)
-            except TierwiseError as error:
-                status = status_of(error).http
-                self._metrics.refused(status)
-                return JSONResponse(body_of(error), status, headers=headers_of(error))
+            return JSONResponse(await page(request), headers={"cache-control": "no-store"})
 
         return answer
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -18,8 +19,8 @@ from tierwise.gateway.apis import APIS, apis_of
 from tierwise.gateway.apis.messages.counting import COUNT, TokenCounting
 from tierwise.gateway.apis.responses import RESPONSES, ResponseStore, StoredPage
 from tierwise.gateway.endpoint import ApiEndpoint
-from tierwise.gateway.exchange import Answering, Exchange
-from tierwise.gateway.failures import headers_of, status_of
+from tierwise.gateway.exchange import Answering, Exchange, HungUp
+from tierwise.gateway.failures import body_of, headers_of, status_of
 from tierwise.gateway.feedback import FEEDBACK, FeedbackPage
 from tierwise.gateway.lifecycle import RequestLifecycle
 from tierwise.gateway.metrics import Metrics
@@ -28,7 +29,7 @@ from tierwise.gateway.refusing import Refusals
 from tierwise.gateway.reply import FIRST_BYTES_SECONDS
 from tierwise.gateway.siblings import Alone
 from tierwise.keys.caller import CALLER
-from tierwise.spec.errors import AccessError, KeysUnavailable
+from tierwise.spec.errors import AccessError, KeysUnavailable, TierwiseError
 
 if TYPE_CHECKING:
     from tierwise.gateway.siblings import Siblings
@@ -130,11 +131,11 @@ def application(
     siblings = siblings or Alone()
     lifecycle = RequestLifecycle(service, metrics)
     pages = Pages(service, metrics, access, siblings)
-    feedback = FeedbackPage(service, metrics)
-    administration = Administration(service, metrics, access)
+    feedback = FeedbackPage(service)
+    administration = Administration(service, access)
     store = ResponseStore(service.stored, siblings=siblings) if before is None else before.store
     siblings.join(service, metrics, store)
-    stored = StoredPage(store, metrics)
+    stored = StoredPage(store)
     apis = apis_of(store)
 
     app = Endpoint(
@@ -145,7 +146,12 @@ def application(
             *(_route(path, access, page, ("GET",)) for path, page in pages.by_path().items()),
             *(_route(path, access, page, (method,)) for path, (method, page) in administration.by_path().items()),
         ],
-        exception_handlers={HTTPException: _not_here, Exception: _broke},
+        exception_handlers={
+            HTTPException: _not_here,
+            TierwiseError: partial(refused, metrics),
+            HungUp: _left,
+            Exception: _broke,
+        },
     )
     app.answers = {
         **{api.path: ApiEndpoint(api, lifecycle, service, metrics, first_bytes=first_bytes) for api in apis},
@@ -193,6 +199,19 @@ async def _not_here(request: Request, error: Exception) -> Response:
             message, code = error.detail, "invalid_request"
     shape = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
     return JSONResponse({"error": shape}, error.status_code, error.headers)
+
+
+async def refused(metrics: Metrics, request: Request, error: Exception) -> Response:  # noqa: ARG001 - Starlette's signature
+    """What a page raises, in OpenAI's format."""
+    assert isinstance(error, TierwiseError)  # noqa: S101 - only registered for this type
+    status = status_of(error).http
+    metrics.refused(status)
+    return JSONResponse(body_of(error), status, headers_of(error))
+
+
+async def _left(request: Request, error: Exception) -> Response:  # noqa: ARG001 - Starlette's signature
+    """The client has left: nobody reads this."""
+    return Response(status_code=499)
 
 
 async def _broke(request: Request, error: Exception) -> Response:  # noqa: ARG001 - Starlette's signature

@@ -9,23 +9,19 @@ from starlette.responses import JSONResponse, Response
 
 from tierwise.gateway.body import AsgiBody, read_body
 from tierwise.gateway.decoding import decoded
-from tierwise.gateway.exchange import HungUp
-from tierwise.gateway.failures import body_of, status_of
 from tierwise.gateway.headers import RequestHeaders
 from tierwise.keys.caller import CALLER, require_admin
 from tierwise.shadowing.labels import Label
-from tierwise.spec.errors import NotFound, SpecError, TierwiseError
+from tierwise.spec.errors import NotFound, SpecError
 from tierwise.spec.reading import Reading
 
 if TYPE_CHECKING:
-    from tierwise.gateway.metrics import Metrics
     from tierwise.service import Service
 
 FEEDBACK = "/v1/feedback"
 _SHAPE = (
     'send {"action": ID, "correct": true or false, "answer": "served" or "reference"}; without `answer` it is "served"'
 )
-_HUNG_UP = 499  # nobody reads it
 
 
 class FeedbackPage:
@@ -33,24 +29,16 @@ class FeedbackPage:
 
     Args:
         service: its shadows take the labels.
-        metrics: counts what is refused.
     """
 
-    def __init__(self, service: Service, metrics: Metrics) -> None:
-        self._service, self._metrics = service, metrics
+    def __init__(self, service: Service) -> None:
+        self._service = service
 
     async def __call__(self, request: Request) -> Response:
         """A label, or the list of the actions that wait for one."""
-        try:
-            if request.method == "POST":
-                return await self._labelled(request)
-            require_admin(f"GET {FEEDBACK} lists actions of all keys; ask with an administrator's key")
-        except HungUp:
-            return Response(status_code=_HUNG_UP)
-        except TierwiseError as error:
-            status = status_of(error).http
-            self._metrics.refused(status)
-            return JSONResponse(body_of(error), status)
+        if request.method == "POST":
+            return await self._labelled(request)
+        require_admin(f"GET {FEEDBACK} lists actions of all keys; ask with an administrator's key")
         shadows = self._service.shadows
         return JSONResponse({"object": "list", "data": [] if shadows is None else shadows.feedback.wanted()})
 

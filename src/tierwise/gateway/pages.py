@@ -15,12 +15,10 @@ from starlette.responses import JSONResponse, Response
 
 from tierwise.gateway.added_metrics import added, families_of, page, read_families
 from tierwise.gateway.deployments import deployed
-from tierwise.gateway.failures import body_of, status_of
 from tierwise.gateway.lifecycle import certificate_of
 from tierwise.keys.caller import CALLER, require_admin
 from tierwise.keys.limiter import may_use
 from tierwise.keys.records import seconds_of
-from tierwise.spec.errors import Forbidden, TierwiseError
 from tierwise.spec.reading import allowed
 
 if TYPE_CHECKING:
@@ -85,12 +83,9 @@ class Pages:
         if ledger is None:
             raise HTTPException(501, "there is no ledger, so nothing is known about usage")
         key = None if caller is None or caller.key.is_admin else caller.key.id
-        try:
-            since = time() - seconds_of(request.query_params.get("since", "30d"))
-            session = request.query_params.get("session")
-            found = await asyncio.to_thread(_used, ledger.location, since, key, session)
-        except TierwiseError as error:
-            return JSONResponse(body_of(error), status_of(error).http)
+        since = time() - seconds_of(request.query_params.get("since", "30d"))
+        session = request.query_params.get("session")
+        found = await asyncio.to_thread(_used, ledger.location, since, key, session)
         total = sum(one["dollars"] for one in found)
         about = {"since": since, "key": key, "session": session, "actions": sum(one["actions"] for one in found)}
         return JSONResponse({"object": "list", **about, "dollars": total, "data": found})
@@ -126,10 +121,7 @@ class Pages:
 
     async def metrics(self, request: Request) -> Response:  # noqa: ARG002
         """Prometheus; of all callers, so that a stored key must be an administrator's."""
-        try:
-            require_admin("/metrics shows what all keys do; ask with an administrator's key, or see /v1/usage")
-        except Forbidden as error:
-            return JSONResponse(body_of(error), status_of(error).http)
+        require_admin("/metrics shows what all keys do; ask with an administrator's key, or see /v1/usage")
         await self._metrics.ask_engines()
         text = self._metrics.text() if self._siblings.count == 1 else await self._added_up()
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
