@@ -254,11 +254,14 @@ class Accounts:
         return None
 
     async def _reserve(self, account: Account, attempt: Callable[[], bool], need: int, wish: int) -> bool:
-        is_place = account.bound.kind == "places"
-        if (not is_place or self._book.is_current) and need == wish and attempt():
+        def at_once() -> bool:
+            is_held = account.bound.kind != "places" or self._book.is_current
+            return is_held and need == wish and attempt()
+
+        if at_once():
             return True
         async with account.taking:
-            if (not is_place or self._book.is_current) and need == wish and attempt():
+            if at_once():
                 return True
             loop = asyncio.get_running_loop()
             for _ in range(_ATTEMPTS):

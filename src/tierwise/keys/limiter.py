@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -123,35 +124,11 @@ class Limiter:
             bounds = [self._accounts.of(bound) for bound in self._bounds_of(caller, need.model)]
         estimates = estimates or self.estimates
         grant = Grant(limiter=self, estimates=estimates)
-        if ceilings is not None:
-            grant.sessions = [self._accounts.entered(bound) for bound in ceilings.bounds(caller)]
-        spending = [account for account in [*grant.sessions, *bounds] if account.bound.kind == "dollars"]
-        paid: list[Account] = []
-        passes: tuple[Account, int] | None = None
-        dollars = need.dollars
-        try:
-            for account in bounds:
-                if account.bound.kind != "dollars":
-                    amount = need.tokens if account.bound.kind == "tokens" else 1
-                    await self._reserve(account, amount, need, bounds)
-                    grant.held.append((account, amount))
-            for account in grant.sessions:
-                if account.bound.kind == "passes":
-                    passes = (account, await self._part_of_passes(account, need))
-                else:
-                    dollars = await self._part_of_dollars(account, need)
-                    paid.append(account)
-            for account in spending[len(paid) :]:
-                await self._reserve(account, dollars, need, bounds)
-                paid.append(account)
-        except BaseException:
-            give_back(paid, dollars)
-            give_back([] if passes is None else [passes[0]], 0 if passes is None else passes[1])
-            for account, amount in grant.held:
-                self.end(account, amount, 0)
-            for account in grant.sessions:
-                account.leave()
-            raise
+        of_session = [] if ceilings is None else list(ceilings.bounds(caller))
+        with ExitStack() as undo:
+            passes, dollars = await self._reserve_all(grant, need, bounds, of_session, undo)
+            undo.pop_all()
+        spending = [account for account in (*grant.sessions, *bounds) if account.bound.kind == "dollars"]
         if spending or passes is not None:
             grant.purse = Purse(self._accounts, spending, estimates, dollars, standing=need.time, passes=passes)
         most = need.count if passes is None else passes[1]
@@ -160,6 +137,45 @@ class Limiter:
         grant.passes = most if most < need.count else None
         grant.headers = self._headers(bounds)
         return grant
+
+    async def _reserve_all(
+        self, grant: Grant, need: Need, bounds: list[Account], of_session: list[Bound], undo: ExitStack
+    ) -> tuple[tuple[Account, int] | None, int]:
+        """Reserve rates and places, then what the session has, then that many dollars of every budget.
+
+        Args:
+            grant: receives the rates, the places and the accounts of the session.
+            need: as of `admit`.
+            bounds: the accounts of key and team.
+            of_session: the ceilings of the session.
+            undo: is given what takes each reservation back.
+
+        Returns:
+            The session's account of passes and how many were reserved there, None without a ceiling of passes; and the
+            dollars that were reserved in each account of dollars.
+        """
+        for account in bounds:
+            if account.bound.kind != "dollars":
+                amount = need.tokens if account.bound.kind == "tokens" else 1
+                await self._reserve(account, amount, need, bounds)
+                undo.callback(self.end, account, amount, 0)
+                grant.held.append((account, amount))
+        passes, dollars = None, need.dollars
+        for bound in of_session:
+            account = self._accounts.entered(bound)
+            undo.callback(account.leave)
+            grant.sessions.append(account)
+            if bound.kind == "passes":
+                passes = (account, await self._part_of_passes(account, need))
+                undo.callback(give_back, [account], passes[1])
+            else:
+                dollars = await self._part_of_dollars(account, need)
+                undo.callback(give_back, [account], dollars)
+        for account in bounds:
+            if account.bound.kind == "dollars":
+                await self._reserve(account, dollars, need, bounds)
+                undo.callback(give_back, [account], dollars)
+        return passes, dollars
 
     def _bounds_of(self, caller: Caller, model: str) -> list[Bound]:
         """`bounds_of`, remembered."""

@@ -105,9 +105,14 @@ class Worker:
         made = build(plan)
         for name, engine in made.items():
             if isinstance(engine, LaunchedEngine):
-                process = self._followed.setdefault(name, FollowedProcess(name, partial(self._restart, name)))
-                engine.follow(process, Part(self.number, self.count))
+                engine.follow(self._process(name), Part(self.number, self.count))
         return made
+
+    def _process(self, name: str) -> FollowedProcess:
+        """What the supervisor told of a deployment's process."""
+        if name not in self._followed:
+            self._followed[name] = FollowedProcess(name, partial(self._restart, name))
+        return self._followed[name]
 
     def _restart(self, name: str, url: str, reason: str) -> None:
         self.channel.tell("restart", [name, url, reason])
@@ -139,8 +144,7 @@ class Worker:
 
     def _told(self, standings: Any) -> None:
         for name, standing in msgspec.convert(standings, dict[str, Standing]).items():
-            process = self._followed.setdefault(name, FollowedProcess(name, partial(self._restart, name)))
-            process.told(standing)
+            self._process(name).told(standing)
 
     def _voided(self, told: Any) -> None:
         route, reason = told
