@@ -37,6 +37,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from processes import children
 from tierwise.keys.database import prepare
 from tierwise.keys.records import Limits
 from tierwise.keys.store import KeyStore
@@ -179,8 +180,10 @@ class Server:
     def kill(self) -> None:
         """Kill the process, or one of its workers, which is then replaced."""
         if self.process is not None and self.workers > 1:
-            (nursery,) = children(self.process.pid)
-            if workers := children(nursery):
+            if self.process.poll() is not None:
+                raise SystemExit(f"the endpoint ended by itself; {self.folder / f'log{self.number}'} says why")
+            workers = [worker for nursery in children(self.process.pid) for worker in children(nursery)]
+            if workers:
                 os.kill(random.choice(workers), signal.SIGKILL)
                 self.kills += 1
         elif self.process is not None:
@@ -194,11 +197,6 @@ class Server:
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(20)
             self.process.kill()
-
-
-def children(pid: int) -> list[int]:
-    """The process ids of the children of a process."""
-    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 async def ask(session: aiohttp.ClientSession, server: Server, purpose: str, secret: str, rng: random.Random) -> str:
@@ -333,10 +331,11 @@ def judged(
 
     overspent = max(0.0, spent - total) + max(0.0, most - options.budget)
     names = [name for name in engine.asked if name.startswith("session")]
-    beyond, passes = 0.0, 0
+    beyond, unread, passes = 0.0, 0.0, 0
     for name in names:
         dollars, counted = (charged_to(name, kind, charged) for kind in ("dollars", "passes"))
         known = engine.dollars(name) - engine.broken[name] / 1e6
+        unread += max(0.0, engine.dollars(name) - dollars / 1e9)
         beyond += max(0.0, known - dollars / 1e9) + max(0.0, dollars / 1e9 - SESSION_DOLLARS)
         passes += max(0, engine.asked[name] - counted) + max(0, counted - SESSION_PASSES)
     largest = max(map(engine.dollars, names), default=0.0)
@@ -351,6 +350,7 @@ def judged(
         f"{len(names):>7,}   at most ${largest:.9f} of ${SESSION_DOLLARS}, {longest} of {SESSION_PASSES} passes",
     )
     say("actions that ran at the same time", f"{engine.most:>7,}   of {PLACES}")
+    say("sent to broken connections, uncharged", f"${unread:.9f} in sessions")
     say("overspent", f"${overspent:.9f}; in sessions ${beyond:.9f}, {passes} passes; {too_many} actions too many")
     answered = all(outcomes[f"{kind}: answered"] for kind in ("money", "session", "places"))
     return int(overspent + beyond > 1e-9 or passes > 0 or too_many > 0 or not answered)
