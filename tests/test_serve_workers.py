@@ -174,6 +174,20 @@ def test_a_worker_that_is_killed_loses_no_answer_and_no_stream_of_another_and_is
     assert "signal 9 and is replaced" in process.log()
 
 
+def test_workers_that_are_killed_again_and_again_are_replaced_each_time(house):
+    process, _ = house()
+    until(lambda: len(by_worker(process, lambda: (number_of(process), True))) == 2)
+    for _ in range(6):
+        killed, other = workers_of(process)
+        os.kill(killed, signal.SIGKILL)
+        until(lambda killed=killed: killed not in workers_of(process) and len(workers_of(process)) == 2)
+        until(lambda: process.request("GET", "/ready").json["workers"]["answering"] == 2, seconds=20)
+        assert is_alive(other)
+    assert process.chat("fast").status == 200
+    assert process.process.poll() is None
+    assert process.log().count("is replaced") == 6
+
+
 def test_when_the_supervisor_is_killed_nothing_is_left_running(house):
     process, engine = house(step=0.3)
     pids = [*children(process.process.pid), *workers_of(process)]

@@ -70,6 +70,10 @@ class Hub:
             self._new_listener.clear()
             await self._new_listener.wait()
 
+    def listens(self, number: int) -> bool:
+        """Whether a worker accepts connections."""
+        return number in self._listening
+
     def ended(self, number: int) -> None:
         """A worker has ended: what it counted stays."""
         self._channels.pop(number, None)

@@ -54,10 +54,8 @@ _LOOK_SECONDS = 0.05
 """Pause between two looks at the engines, whose changes are told to the workers."""
 _MEMORY_EVERY = 20
 """After so many looks, memory and logs are told too."""
-_QUICK_SECONDS = 5.0
-"""A worker that lived for a shorter time failed at its start."""
-_MOST_QUICK_FAILURES = 3
-"""Consecutive ones, after which nothing is served any more."""
+_MOST_FAILED_STARTS = 3
+"""Consecutive workers that may end before they accept connections; after one more nothing is served any more."""
 _GOODBYE_SECONDS = 6.0
 """How long workers that shall stop at once may take."""
 
@@ -148,8 +146,7 @@ class _Supervisor:
         self._standings: dict[str, Standing] = {}
         self._pids: dict[int, int] = {}
         """Processes of the workers that run, by number."""
-        self._forked_at: dict[int, float] = {}
-        self._quick_failures = 0
+        self._failed_starts = 0
         self._failure: TierwiseError | None = None
         self._is_ending = False
         self._over, self._all_ended = asyncio.Event(), asyncio.Event()
@@ -235,7 +232,6 @@ class _Supervisor:
     def _fork(self, number: int) -> None:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
-        self._forked_at[number] = now()
         self._nursery.fork(number, theirs)
         self._keep(asyncio.create_task(self._hub.channel(number, self._standings).run(ours)))
 
@@ -260,6 +256,7 @@ class _Supervisor:
 
     def _ended(self, number: int, pid: int, code: int) -> None:
         self._pids.pop(number, None)
+        self._failed_starts = 0 if self._hub.listens(number) else self._failed_starts + 1
         self._hub.ended(number)
         self._room.clear(number, now())
         if self._is_ending:
@@ -268,9 +265,7 @@ class _Supervisor:
             if not self._pids:
                 self._all_ended.set()
             return
-        is_quick = now() - self._forked_at[number] < _QUICK_SECONDS
-        self._quick_failures = self._quick_failures + 1 if is_quick else 0
-        if self._quick_failures > _MOST_QUICK_FAILURES:
+        if self._failed_starts > _MOST_FAILED_STARTS:
             self._give_up(Broken(f"workers end as soon as they start, the last with {_how(code)}; the log says why"))
             return
         _LOG.error("worker %d (process %d) ended with %s and is replaced", number, pid, _how(code))
