@@ -45,7 +45,8 @@ class Thinks(FakeServer):
     """Thinks for 30 to 90 tokens by task and seed, and then gives the right answer, whether it was stopped or not.
 
     Attributes:
-        forgets: whether a seed does not repeat a draw.
+        forgets: whether a seed does not repeat a draw where thinking is capped. Free draws always repeat, so the caps
+            that a test gets do not depend on the order in which requests arrive.
     """
 
     forgets = False
@@ -53,9 +54,10 @@ class Thinks(FakeServer):
     def reply_to(self, number: int, request: HttpRequest) -> HttpReply:
         asked = request.body
         said = asked["messages"][-1]["content"], asked.get("seed"), asked.get("temperature")
-        rng = random.Random(f"{said}/{number if self.forgets else 0}")
+        cap = asked.get("thinking_token_budget")
+        rng = random.Random(f"{said}/{number if self.forgets and cap is not None else 0}")
         words = [f"w{rng.randrange(100)} " for _ in range(rng.randrange(30, 90))]
-        words = words[: asked.get("thinking_token_budget")]
+        words = words[:cap]
         deltas = [{"reasoning_content": one} for one in words] + [{"content": "4"}]
         return HttpReply(raw=[*map(event, deltas), event({}, "stop"), counts(len(deltas)), b"data: [DONE]\n\n"])
 
