@@ -9,7 +9,8 @@ server fails at times. What is compared after a first part (a tenth, at most 100
 with nothing running: resident memory, open files, threads, tasks. At the end the ledger's tokens are those that the
 server sent, the metrics are those of the ledger, and every answer came to its end or to an error; else it exits with 1.
 
-It stops after `--requests` or `--minutes`, whichever is first. `--page` writes the result into docs/serving.md.
+It stops after `--requests` or `--minutes`, whichever is first, or at SIGINT or SIGTERM, and then looks at what it has;
+a second signal ends it at once. Each minute it prints how far it is. `--page` writes the result into docs/serving.md.
 """
 
 from __future__ import annotations
@@ -37,11 +38,16 @@ from typing import Any
 import aiohttp
 
 from pages import write_between
-from processes import HERE, running, tierwise
+from processes import HERE, cpu_seconds, running, tierwise
 
 PAGE = HERE.parent / "docs" / "serving.md"
 CLIENTS = 24
-"""Clients that ask at the same time."""
+"""Clients that ask at the same time, besides those that wait to leave."""
+MOST_LEAVING = 60
+"""Clients that wait to leave, at most: a pass of each has a connection to the server behind."""
+MOST_BROKEN = 1000
+"""Broken answers after which nothing more is sent."""
+PROGRESS_SECONDS = 60.0
 MOST_GROWTH = 0.02
 WARM = 100_000
 """Requests of the first part, at most; a tenth of all if that is less."""
@@ -95,6 +101,10 @@ class Traffic:
     """Responses that can be continued, with the key that owns them."""
     left: int = 0
     """Clients that left."""
+    sent: int = 0
+    """Requests that were sent and answered, or left."""
+    is_over: bool = False
+    """Whether no more is sent: the time is over, or somebody stopped it."""
 
 
 BAD: tuple[tuple[str, bytes], ...] = (
@@ -116,7 +126,11 @@ ENDS = {
 }
 
 
-def made(draw: random.Random, traffic: Traffic, key: str) -> tuple[str, str, dict[str, Any] | bytes]:
+Asked = tuple[str, str, dict[str, Any] | bytes]
+"""A request: its kind, its path and its body."""
+
+
+def made(draw: random.Random, traffic: Traffic, key: str) -> Asked:
     """A request: its kind, its path and its body."""
     if draw.random() < 0.04:
         return ("bad", *draw.choice(BAD))
@@ -150,13 +164,12 @@ def made(draw: random.Random, traffic: Traffic, key: str) -> tuple[str, str, dic
             return kind, "/chat/completions", body
 
 
-async def ask(client: aiohttp.ClientSession, traffic: Traffic, draw: random.Random) -> None:
+async def ask(client: aiohttp.ClientSession, traffic: Traffic, key: str, asked: Asked, session: str) -> None:
     """Send one request, and read its answer or leave."""
-    key = draw.choice(list(traffic.keys))
-    kind, path, body = made(draw, traffic, key)
+    kind, path, body = asked
     headers = {"authorization": f"Bearer {traffic.keys[key]}", "content-type": "application/json"}
-    if draw.random() < 0.2:
-        headers["x-tierwise-session"] = f"session-{draw.randrange(500)}"
+    if session:
+        headers["x-tierwise-session"] = session
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     is_stream = isinstance(body, dict) and body.get("stream", False)
     try:
@@ -174,6 +187,8 @@ async def ask(client: aiohttp.ClientSession, traffic: Traffic, draw: random.Rand
     except aiohttp.ClientError as error:
         traffic.broken.append(f"{kind} {path}: {error!r}")
         return
+    finally:
+        traffic.sent += 1
     judge(traffic, kind, path, answer.status, raw, is_stream=is_stream)
     if path == "/responses" and answer.status == 200 and (found := re.search(rb'"id":"(resp_[^"]+)"', raw)):
         traffic.stored.append((found[1].decode(), key))
@@ -199,23 +214,55 @@ def judge(traffic: Traffic, kind: str, path: str, status: int, raw: bytes, *, is
         traffic.broken.append(f"{kind} {path}: {problem}: {raw[-300:]!r}")
 
 
-async def send(traffic: Traffic, wanted: int, until: float, seed: int) -> int:
-    """Send requests from several clients until there are as many as wanted, or the time is over. Returns how many."""
+async def send(traffic: Traffic, wanted: int, until: float, seed: int, gateway: int) -> None:
+    """Send requests from several clients until there are as many as wanted, or the time is over."""
     numbers = count()
-    sent = 0
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=2 * CLIENTS)) as client:
+    leaving = asyncio.Semaphore(MOST_LEAVING)
+    async with (
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CLIENTS + MOST_LEAVING)) as client,
+        asyncio.TaskGroup() as leavers,
+    ):
+
+        async def leave(key: str, asked: Asked, session: str) -> None:
+            async with leaving:
+                await ask(client, traffic, key, asked, session)
 
         async def one(which: int) -> None:
-            nonlocal sent
             draw = random.Random(f"{seed}/{which}")
-            while next(numbers) < wanted and time.monotonic() < until:
-                await ask(client, traffic, draw)
-                sent += 1
-                if sent % 5000 == 0:
-                    print(f"{datetime.now(UTC):%H:%M:%S} {sent} requests", flush=True)
+            while not traffic.is_over and next(numbers) < wanted and time.monotonic() < until:
+                key = draw.choice(list(traffic.keys))
+                asked = made(draw, traffic, key)
+                session = f"session-{draw.randrange(500)}" if draw.random() < 0.2 else ""
+                if asked[0] == "leaves" and not leaving.locked():
+                    leavers.create_task(leave(key, asked, session))
+                else:
+                    await ask(client, traffic, key, asked, session)
+                if len(traffic.broken) >= MOST_BROKEN:
+                    traffic.is_over = True
 
-        await asyncio.gather(*map(one, range(CLIENTS)))
-    return sent
+        telling = asyncio.create_task(tell(traffic, gateway))
+        try:
+            await asyncio.gather(*map(one, range(CLIENTS)))
+        finally:
+            telling.cancel()
+
+
+async def tell(traffic: Traffic, gateway: int) -> None:
+    """Print each minute how far it is."""
+    while True:
+        before, cpu = traffic.sent, cpu_seconds(gateway)
+        await asyncio.sleep(PROGRESS_SECONDS)
+        rate, share = (traffic.sent - before) / PROGRESS_SECONDS, (cpu_seconds(gateway) - cpu) / PROGRESS_SECONDS
+        print(
+            f"{datetime.now(UTC):%H:%M:%S} {traffic.sent:,} requests, {rate:.0f} a second; tierwise: "
+            f"{resident_mb(gateway):.1f} MB, {share:.2f} cores; {traffic.left} left, {len(traffic.broken)} broken",
+            flush=True,
+        )
+
+
+def resident_mb(process: int) -> float:
+    status = dict(line.split(":", 1) for line in Path(f"/proc/{process}/status").read_text().splitlines())
+    return int(status["VmRSS"].split()[0]) / 1024
 
 
 def state_of(process: int, place: Path, requests: int) -> State:
@@ -225,12 +272,11 @@ def state_of(process: int, place: Path, requests: int) -> State:
     os.kill(process, signal.SIGUSR1)
     while not place.exists():
         time.sleep(0.05)
-    status = dict(line.split(":", 1) for line in Path(f"/proc/{process}/status").read_text().splitlines())
     return State(
         requests=requests,
-        resident_mb=int(status["VmRSS"].split()[0]) / 1024,
+        resident_mb=resident_mb(process),
         files=len(list(Path(f"/proc/{process}/fd").iterdir())),
-        threads=int(status["Threads"]),
+        threads=len(list(Path(f"/proc/{process}/task").iterdir())),
         tasks=int(place.read_text()),
     )
 
@@ -260,7 +306,7 @@ def config(upstream: str) -> dict[str, Any]:
 LIMITS = {
     "free": (),
     "budget": ("--max-budget", "1000000", "--budget-duration", "30d"),
-    "rates": ("--rpm-limit", "3000", "--tpm-limit", "2000000"),
+    "rates": ("--rpm-limit", "6000", "--tpm-limit", "4000000"),
     "parallel": ("--max-parallel-requests", "3"),
     "poor": ("--max-budget", "0.05", "--budget-duration", "1h"),
 }
@@ -332,6 +378,8 @@ class Result:
     def problems(self) -> list[str]:
         """What should not be."""
         found = list(self.traffic.broken)
+        if self.first is self.last:
+            found.append("it ended within the first part: whether anything grows is unknown")
         if self.growth >= MOST_GROWTH:
             found.append(f"resident memory grew by {self.growth:.1%}")
         for name in ("files", "threads", "tasks"):
@@ -357,25 +405,48 @@ def soak(folder: Path, wanted: int, minutes: float) -> Result:
     keys = keys_of(folder / "ledger.db")
     admin = keys.pop("admin")
     with ExitStack() as stack:
-        _, upstream = stack.enter_context(running(HERE / "soak_upstream.py", log=folder / "upstream.log"))
-        with tierwise(config(upstream), folder, program, place) as (process, url):
-            began = time.monotonic()
-            until = began + 60 * minutes
-            traffic = Traffic(url, keys)
-            warm = min(WARM, wanted // 10)
-            warmed = asyncio.run(send(traffic, warm, until, 1))
-            first = state_of(process, place, warmed)
+        # Their own groups: a signal to the group of this program shall not end them before it has looked at them.
+        upstream_log = folder / "upstream.log"
+        _, upstream = stack.enter_context(running(HERE / "soak_upstream.py", log=upstream_log, own_group=True))
+        serving = tierwise(config(upstream), folder, program, place, own_group=True)
+        process, url = stack.enter_context(serving)
+        began = time.monotonic()
+        until = began + 60 * minutes
+        traffic = Traffic(url, keys)
+        stop_on_signals(traffic)
+        warm = min(WARM, wanted // 10)
+        try:
+            asyncio.run(send(traffic, warm, until, 1, process))
+            first = last = state_of(process, place, traffic.sent)
             print(first, flush=True)
-            total = warmed + asyncio.run(send(traffic, wanted - warmed, until, 2))
-            last = state_of(process, place, total)
-            print(last, flush=True)
+            if not traffic.is_over:
+                asyncio.run(send(traffic, wanted - warm, until, 2, process))
+                last = state_of(process, place, traffic.sent)
+                print(last, flush=True)
             page = asyncio.run(fetched(f"{url.removesuffix('/v1')}/metrics", admin))
-            counts = Counter(json.loads(asyncio.run(fetched(f"{upstream}/counts"))))
-            seconds = time.monotonic() - began
+        except (OSError, aiohttp.ClientError) as error:
+            print(sorted(traffic.statuses.items()), recorded(folder / "ledger.db"), *traffic.broken[:20], sep="\n")
+            log = (folder / "tierwise.log").read_text(encoding="utf-8")[-3000:]
+            raise SystemExit(f"tierwise was lost after {traffic.sent:,} requests: {error!r}\n{log}") from error
+        counts = Counter(json.loads(asyncio.run(fetched(f"{upstream}/counts"))))
+        seconds = time.monotonic() - began
     ledger = recorded(folder / "ledger.db")
     metrics = {kind: metric(page, "tierwise_tokens_total", kind=kind) for kind in ("prompt", "completion")}
     metrics |= {name: metric(page, f"tierwise_{name}_total") for name in ("passes", "actions")}
     return Result(traffic, first, last, seconds, counts, ledger, metrics)
+
+
+def stop_on_signals(traffic: Traffic) -> None:
+    """Send no more requests at the first signal, and end at the second."""
+
+    def stop(*_: object) -> None:
+        if traffic.is_over:
+            raise SystemExit(1)
+        traffic.is_over = True
+        print(f"no more requests after {traffic.sent:,}; looking at what there is", flush=True)
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
 
 
 def text_of(result: Result, command: str) -> str:
