@@ -67,7 +67,7 @@ class SoakServer(FakeServer):
         is_raw = request.target.endswith("/v1/completions")
         if not asked.get("stream"):
             return self._whole(words, prompt, failing, is_held=is_held, is_raw=is_raw)
-        return self._stream(words, prompt, failing, is_held=is_held, is_raw=is_raw)
+        return self._stream(asked, words, prompt, failing, is_held=is_held, is_raw=is_raw)
 
     def _add(self, prompt: int, completion: int) -> None:
         if self._beside:
@@ -94,10 +94,14 @@ class SoakServer(FakeServer):
         body = {"id": "x", "model": "m", "choices": [{"index": 0, "finish_reason": "stop", **said}], "usage": usage}
         return HttpReply(body=json.dumps(body).encode())
 
-    def _stream(self, words: list[str], prompt: int, failing: str, *, is_held: bool, is_raw: bool) -> HttpReply:
+    def _stream(
+        self, asked: dict[str, Any], words: list[str], prompt: int, failing: str, *, is_held: bool, is_raw: bool
+    ) -> HttpReply:
         if is_held or failing == "cut":
             words = words[:HELD_WORDS]
-        events = list(_events(words, prompt, is_raw=is_raw, is_whole=not (is_held or failing)))
+        is_whole = not (is_held or failing)
+        tells_all = not is_whole or asked["model"] == "n"
+        events = list(_events(words, prompt, is_raw=is_raw, is_whole=is_whole, tells_all=tells_all))
         if failing != "bad":
             self._add(prompt, len(words))
         if is_held:
@@ -112,16 +116,28 @@ class SoakServer(FakeServer):
         return HttpReply(raw=[b"".join(events[:half]), b"".join(events[half:])])
 
 
-def _events(words: list[str], prompt: int, *, is_raw: bool, is_whole: bool) -> Iterator[bytes]:
-    """One event for each word, with the usage so far; then the end, if the answer has one."""
+def _events(words: list[str], prompt: int, *, is_raw: bool, is_whole: bool, tells_all: bool) -> Iterator[bytes]:
+    """One event for each word; then the end, if the answer has one. Usage so far is in each event, or at the end."""
+    last = len(words) if is_whole else 0
+    form, begin = (_TEXT, _TEXT) if is_raw else (_DELTA, _BEGIN)
     for number, word in enumerate(words, 1):
-        said = {"text": word} if is_raw else {"delta": {"role": "assistant", "content": word}}
-        is_last = is_whole and number == len(words)
-        choice = {"index": 0, **said, "finish_reason": "stop" if is_last else None}
-        usage = dict(zip(_USAGE, (prompt, number, prompt + number), strict=True))
-        yield b"data: %b\n\n" % json.dumps({"id": "x", "model": "m", "choices": [choice], "usage": usage}).encode()
+        finish = b'"stop"' if number == last else b"null"
+        usage = b',"usage":' + _used(prompt, number) if tells_all else b""
+        yield (begin if number == 1 else form) % (word.encode(), finish, usage)
+    if is_whole and not tells_all:
+        yield _COUNT % _used(prompt, last)
     if is_whole:
         yield b"data: [DONE]\n\n"
+
+
+_TEXT = b'data: {"id":"x","model":"m","choices":[{"index":0,"text":"%b","finish_reason":%b}]%b}\n\n'
+_DELTA = b'data: {"id":"x","model":"m","choices":[{"index":0,"delta":{"content":"%b"},"finish_reason":%b}]%b}\n\n'
+_BEGIN = _DELTA.replace(b'{"content"', b'{"role":"assistant","content"')
+_COUNT = b'data: {"id":"x","model":"m","choices":[],"usage":%b}\n\n'
+
+
+def _used(prompt: int, completion: int) -> bytes:
+    return b'{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d}' % (prompt, completion, prompt + completion)
 
 
 def _begun(body: bytes) -> bytes:
