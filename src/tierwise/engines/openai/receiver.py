@@ -37,17 +37,17 @@ class Receiver:
         self._aborted: asyncio.CancelledError | None = None
 
     async def chunks(self) -> Sequence[Chunk] | None:
-        """The chunks that come next, perhaps none; None at the end of the answer or of the response.
+        """The chunks that come next; None at the end of the answer or of the response. They are empty if all was passed
+        on, and whoever took it wants to be waited for.
 
         Raises:
             asyncio.CancelledError: the pass was aborted. If something had come that was not read, so that it is
                 counted, that is returned first, and the next call raises.
             aiohttp.ClientError: as `HttpResponse.next`.
+            ValueError, EngineError: an event cannot be read, or is an error.
         """
         if self._aborted is not None:
             raise self._aborted
-        if self._exchange.is_done:
-            return None
         try:
             return await self._next()
         except asyncio.CancelledError as error:
@@ -58,21 +58,28 @@ class Receiver:
 
     async def _next(self) -> Sequence[Chunk] | None:
         exchange, answer, relay = self._exchange, self._answer, self._relay
-        if relay is not None and relay.may_take(answer):
-            await answer.each(relay.take)
-            if not (block := relay.unread()):
-                return relay.left()
-        else:
-            gathers = self._at_once and exchange.goes_on
-            block = await (answer.gathered() if gathers else answer.next(exchange.ends_at))
-        if not block:
-            return None
-        if not exchange.is_large(block):
-            return exchange.feed(block)
+        while not exchange.is_done:
+            if relay is not None and relay.may_take(answer):
+                await answer.each(relay.take)
+                if not (block := relay.unread()):
+                    return relay.left()
+            else:
+                gathers = self._at_once and exchange.goes_on
+                block = await (answer.gathered() if gathers else answer.next(exchange.ends_at))
+                if not block:
+                    return None
+            if chunks := await self._read(block):
+                return chunks
+            exchange.require()
+        return None
+
+    async def _read(self, block: bytes) -> list[Chunk]:
+        if not self._exchange.is_large(block):
+            return self._exchange.feed(block)
         self._large = block
         async with turns.turn():
             self._large = b""
-            return exchange.feed(block)
+            return self._exchange.feed(block)
 
     def _came(self) -> list[Chunk]:
         """The chunks of all that has come and was not read, as far as they can be read."""
