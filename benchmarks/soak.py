@@ -46,6 +46,7 @@ WARM = 100_000
 """Requests of the first part, at most; a tenth of all if that is less."""
 QUIET_SECONDS = 35.0
 """Before a look at the process: connections to the server behind that nobody uses are closed meanwhile."""
+ANSWER_SECONDS = 30.0
 PROGRAM = """
 import asyncio, gc, os, pathlib, signal, sys, uvloop
 place, made = pathlib.Path(sys.argv.pop(1)), uvloop.new_event_loop
@@ -78,11 +79,18 @@ class State:
 
 
 def state_of(process: int, place: Path, requests: int) -> State:
-    """What a process holds, after a moment in which what just ended can go."""
+    """What a process holds, after a moment in which what just ended can go.
+
+    Raises:
+        OSError: it does not answer.
+    """
     time.sleep(QUIET_SECONDS)
     place.unlink(missing_ok=True)
     os.kill(process, signal.SIGUSR1)
+    until = time.monotonic() + ANSWER_SECONDS
     while not place.exists():
+        if time.monotonic() > until:
+            raise OSError(f"process {process} does not say how many tasks it has")
         time.sleep(0.05)
     return State(
         requests=requests,
@@ -239,11 +247,15 @@ def soak(folder: Path, wanted: int, minutes: float) -> Result:
 
 
 def stop_on_signals(traffic: Traffic) -> None:
-    """Send no more requests at the first signal, and end at the second."""
+    """Send no more requests at the first signal, and end at a later one. `timeout` sends two at once."""
+    moments: list[float] = []
 
     def stop(*_: object) -> None:
-        if traffic.is_over:
+        moments.append(time.monotonic())
+        if moments[-1] - moments[0] > 1.0:
             raise SystemExit(1)
+        if len(moments) > 1:
+            return
         traffic.is_over = True
         print(f"no more requests after {traffic.sent:,}; looking at what there is", flush=True)
 
