@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,15 @@ class Office:
         self.desk.look()
         found = [value for (name, _), value in self.store.charged().items() if name.startswith(account)]
         return sum(held for held, _ in found) / 1e9, sum(spent for _, spent in found) / 1e9
+
+
+def not_at_the_end_of_a_minute() -> None:
+    """Rates count per minute of the clock: wait for the next one if this ends within seconds."""
+    if (left := 60 - time.time() % 60) < _SECONDS_OF_A_TEST:
+        time.sleep(left)
+
+
+_SECONDS_OF_A_TEST = 5.0
 
 
 def ask(endpoint: Endpoint, secret: str, model: str = "tier", **fields: Any) -> Answered:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from endpoints import PRICES, Notebook, tier_of
+from key_office import not_at_the_end_of_a_minute
 from tierwise.gateway.metrics import Metrics
 from tierwise.keys.database import prepare
 from tierwise.keys.desk import Desk
@@ -114,6 +115,7 @@ def test_keys_models_rates_and_budgets_hold(line, stream):
         assert [one.id for one in listed.models] == ["tier"]
 
     about = {"alice": {"limits": Limits(models=("tier",), rpm_limit=1)}, "bob": {"limits": Limits(max_budget=0.01)}}
+    not_at_the_end_of_a_minute()
     line(scene, tier_of(), tier_of(name="dear"), **about)
 
 

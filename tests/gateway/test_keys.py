@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from endpoints import PRICES, Answered, tier_of, until
-from key_office import ask, assert_refused
+from key_office import ask, assert_refused, not_at_the_end_of_a_minute
 from tierwise.gateway.access import Access
 from tierwise.gateway.metrics import Metrics
 from tierwise.keys.changes import LimitChanges
@@ -113,6 +113,7 @@ def test_a_key_may_use_the_models_that_it_names_and_sees_no_others(office):
 def test_requests_per_minute_are_counted_with_openais_headers(office):
     secret = office.key(rpm_limit=2)
     endpoint = office.serve()
+    not_at_the_end_of_a_minute()
     first, second = ask(endpoint, secret), ask(endpoint, secret, stream=True)
     assert (first.status, second.status) == (200, 200)
     assert first.headers["x-ratelimit-limit-requests"] == "2"
