@@ -39,7 +39,7 @@ from tierwise.ledger.database import Database, connect
 from tierwise.ledger.location import locate
 from tierwise.ledger.prices import Price, PriceBook
 from tierwise.ledger.read import Reader
-from tierwise.ledger.records import Check, Record, Trace, new_id
+from tierwise.ledger.records import Check, Decision, Record, Trace, new_id
 from tierwise.ledger.rows import Entry, entry
 from tierwise.ledger.store import Ledger
 from tierwise.spec.ask import Verdict
@@ -252,7 +252,7 @@ def make_entry(rng: random.Random, number: int, moment: float) -> Entry:
         for place in range(count)
     ]
     check = Check(number=0, kind="number", verdict=Verdict(ok=True, score=1.0), seconds=0.001)
-    events = [*done, *([check] if count > 1 else [])]
+    events: list[Pass | Check | Decision] = [*done, *([check] if count > 1 else [])]
     trace = Trace(action=name_of(number, moment), began=0.0, started_at=moment, events=events)
     return entry(
         Record(

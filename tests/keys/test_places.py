@@ -9,7 +9,8 @@ import random
 import pytest
 
 from key_office import BOOKS
-from tierwise.keys.accounts import LINGER_SECONDS, Accounts, Bound
+from tierwise.keys.account import Bound
+from tierwise.keys.accounts import LINGER_SECONDS, Accounts
 from tierwise.keys.database import KeyDatabase
 from tierwise.keys.leases import LeaseBook
 from tierwise.ledger.key_tables import holders
@@ -124,7 +125,7 @@ def test_without_the_database_nothing_begins_that_is_not_held(location, monkeypa
         def away(*_: object, **__: object) -> None:
             raise KeysUnavailable("away")
 
-        monkeypatch.setattr(one.book, "take_place", away)
+        monkeypatch.setattr(one.book, "take", away)
         assert await one.begin()  # within its lease
         with pytest.raises(KeysUnavailable):
             await one.begin()
