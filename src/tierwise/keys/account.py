@@ -162,6 +162,11 @@ class Account:
             return Lease(self.bound.account, self.period, self.held, self.spent)
 
     @property
+    def free(self) -> int:
+        """What is held and not reserved."""
+        return self.held - self.spent - self.reserved
+
+    @property
     def remaining(self) -> int:
         """What may still be reserved, as far as this process knows."""
         return max(0, self.bound.limit - self.others - self.spent - self.reserved)

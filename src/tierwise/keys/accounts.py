@@ -156,9 +156,10 @@ class Accounts:
             if at_once():
                 return True
             loop = asyncio.get_running_loop()
-            for _ in range(_ATTEMPTS):
+            for tried in range(_ATTEMPTS):
+                taking = loop.run_in_executor(self._thread, self._take, account, need, wish, tried > 0)
                 # Shielded: if the client hangs up meanwhile, what was taken must still be known here.
-                was_there = await asyncio.shield(loop.run_in_executor(self._thread, self._take, account, need, wish))
+                was_there = await asyncio.shield(taking)
                 if attempt():
                     return True
                 if not was_there:
@@ -187,11 +188,13 @@ class Accounts:
     def _holds(self, account: Account, amount: int) -> bool:
         """Whether so much could be reserved at once."""
         is_held = account.bound.kind != "places" or self._book.is_current
-        return is_held and account.held - account.spent - account.reserved >= amount
+        return is_held and account.free >= amount
 
-    def _take(self, account: Account, need: int, wish: int) -> bool:
-        """Take what is lacking of an account. Returns whether there was as much as is needed."""
-        return self._take_all([(account, need, wish)]) is None
+    def _take(self, account: Account, need: int, wish: int, is_again: bool) -> bool:
+        """Take what is lacking of an account, `is_again` besides what is free: before, that went to others. Returns
+        whether there was as much as is needed.
+        """
+        return self._take_all([(account, need, wish + (account.free if is_again else 0))]) is None
 
     def _take_all(self, wants: Sequence[tuple[Account, int, int]]) -> Account | None:
         """Take what is lacking of accounts, and more of those of which little is left. Returns as `fill`."""
