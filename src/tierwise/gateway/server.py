@@ -20,12 +20,15 @@ from tierwise.gateway.accepting import Acceptor
 from tierwise.gateway.app import application
 from tierwise.gateway.bounded_http import PROTOCOL_LOG
 from tierwise.gateway.control import controlled
+from tierwise.gateway.exchanging import Exchanger
 from tierwise.gateway.generations import Front
 from tierwise.gateway.logs import log_to_stderr
 from tierwise.gateway.loop_delay import LoopDelay
 from tierwise.gateway.metrics import Metrics
+from tierwise.gateway.preparing import Live
 from tierwise.gateway.protocol import HttpProtocol
-from tierwise.gateway.reload import Live, Reloader, reloading
+from tierwise.gateway.reload import Reloader, Reloads, reloading
+from tierwise.gateway.reload_metrics import ReloadMetrics
 from tierwise.gateway.siblings import Alone
 from tierwise.service import launched
 from tierwise.spec.errors import LedgerError, SpecError
@@ -148,10 +151,10 @@ async def serve(
                 app = application(service, metrics, access=access, first_bytes=first, siblings=siblings)
                 server = HttpServer(front := Front(app), tls)
                 async with _also_grpc(service, metrics, settings, tls) as beside:
-                    reloader = Reloader(Live(plan, service), front, server, beside, settings, metrics)
-                    async with _reloadable(reloader, plan.path, siblings):
+                    exchanger = Exchanger(Live(plan, service), front, server, beside, settings, metrics, siblings)
+                    async with _reloadable(exchanger, plan.path, siblings):
                         with LoopDelay(metrics.loop_delay):
-                            await _listen(reloader, server, listener, siblings, ending, beside)
+                            await _listen(exchanger, server, listener, siblings, ending, beside)
     _LOG.info("stopped")
 
 
@@ -184,20 +187,24 @@ async def _also_grpc(
 
 
 @asynccontextmanager
-async def _reloadable(reloader: Reloader, config: Path, siblings: Siblings) -> AsyncGenerator[None]:
-    """Reload on SIGHUP and `tierwise reload`, if no other process serves the endpoint; at the end stop all engines."""
-    if siblings.count == 1:
-        async with reloading(reloader), controlled(config, reloader.reload):
-            yield
-        return
+async def _reloadable(exchanger: Exchanger, config: Path, siblings: Siblings) -> AsyncGenerator[None]:
+    """Reload on SIGHUP and `tierwise reload`, or when the other processes do; at the end stop all engines."""
     try:
-        yield
+        if siblings.count > 1:
+            siblings.exchange_with(exchanger)
+            yield
+            return
+        server = exchanger.server
+        counts = ReloadMetrics(exchanger.metrics.registry, server.tls)
+        reloads = Reloads(Reloader(exchanger).reload, counts, lambda: server.tls, exchanger.has_started)
+        async with reloading(reloads), controlled(config, reloads.reload):
+            yield
     finally:
-        await reloader.close()
+        await exchanger.close()
 
 
 async def _listen(
-    reloader: Reloader,
+    exchanger: Exchanger,
     server: HttpServer,
     listener: socket.socket,
     siblings: Siblings,
@@ -209,7 +216,7 @@ async def _listen(
     gc.collect()
     gc.freeze()  # a full collection would look at all that was imported, in 50 ms in which nothing else runs
     serving = asyncio.create_task(server.serve(sockets=[listener]))
-    starting = asyncio.create_task(reloader.service.start())
+    starting = asyncio.create_task(exchanger.service.start())
     stopping = asyncio.create_task(ending.first.wait())
     siblings.listening("http" if server.tls is None else "https", *listener.getsockname()[:2])
     preparing = asyncio.create_task(asyncio.to_thread(import_module, "tierwise.verifiers.readers"))
@@ -217,14 +224,14 @@ async def _listen(
         await asyncio.wait((starting, stopping, serving), return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             starting.result()
-            reloader.has_started.set()
-            _LOG.info("ready: %s", ", ".join(reloader.service.router.names))
+            exchanger.has_started.set()
+            _LOG.info("ready: %s", ", ".join(exchanger.service.router.names))
         await asyncio.wait((stopping, serving), return_when=asyncio.FIRST_COMPLETED)
         _LOG.info("draining: running requests are finished; a second signal stops at once")
     finally:
-        reloader.refuse()
-        reloader.front.drain()
-        if (shadows := reloader.service.shadows) is not None:
+        exchanger.refuse()
+        exchanger.front.drain()
+        if (shadows := exchanger.service.shadows) is not None:
             await shadows.stop()  # users' requests need the engines now
         starting.cancel()
         server.should_exit = True
