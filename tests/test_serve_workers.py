@@ -6,8 +6,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -311,15 +309,3 @@ def test_a_port_that_another_process_shares_is_in_use(house, tmp_path):
     done = run(tmp_path / "tierwise.yaml", "--port", str(process.port), "--ledger", tmp_path / "b.db", "--workers", "2")
     assert done.returncode == 2
     assert "cannot listen on" in done.stderr
-
-
-def test_a_reload_is_refused_and_nothing_changes(house, tmp_path):
-    process, _ = house()
-    process.process.send_signal(signal.SIGHUP)
-    until(lambda: "RELOAD: several workers read the config file when they are started" in process.log())
-    command = [sys.executable, "-m", "tierwise", "reload", str(tmp_path / "tierwise.yaml")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode != 0
-    assert "restart the endpoint to change it" in done.stdout + done.stderr
-    assert process.chat("fast").text == WORDS
-    assert stop(process) == 0

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from tierwise.gateway.grpc.server import GrpcServer
     from tierwise.gateway.settings import ServerSettings
     from tierwise.gateway.siblings import Ending, Siblings
-    from tierwise.gateway.tls import Tls
+    from tierwise.gateway.tls import Tls, TlsFiles
     from tierwise.keys.desk import Desk
     from tierwise.ledger.store import Ledger
     from tierwise.plan import Plan
@@ -65,8 +65,16 @@ def serve_forever(plan: Plan, settings: ServerSettings, *, ledger: str | Path, c
     if settings.grpc_port is not None:
         _need_grpc()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        tls = None if settings.tls is None else settings.tls.load()
+        tls = loaded(settings.tls)
         runner.run(serve(plan, settings, bound(settings.host, settings.port), ledger, tls, content=content))
+
+
+def loaded(files: TlsFiles | None) -> Tls | None:
+    """The certificates of TLS, whose warnings are logged. Raises as `TlsFiles.load`."""
+    tls = None if files is None else files.load()
+    for warning in () if tls is None else tls.warnings():
+        _LOG.warning("TLS: %s", warning)
+    return tls
 
 
 @contextmanager
@@ -131,8 +139,6 @@ async def serve(
         siblings: the other processes that serve the endpoint; none if not given.
     """
     siblings = siblings or Alone()
-    for warning in () if tls is None else tls.warnings():
-        _LOG.warning("TLS: %s", warning)
     with contextlib.closing(listener):
         ending = siblings.ending()
         metrics = Metrics({}, by_key=settings.key_metrics)
@@ -145,6 +151,7 @@ async def serve(
                 desk=desk,
                 engines=siblings.engines,
                 occupancies=siblings.occupancies(),
+                certificates=siblings.certificates(plan),
             ) as service:
                 metrics.watch(service.deployments, service.router.certified, service.shadows)
                 access, first = settings.access, settings.first_bytes

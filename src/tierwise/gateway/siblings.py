@@ -8,10 +8,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tierwise import service as running
+from tierwise.certificate import certificates_of
 
 if TYPE_CHECKING:
+    from tierwise.certificate import Certificate
     from tierwise.engines.engine import Engine
     from tierwise.engines.occupancy import Occupancy
+    from tierwise.gateway.exchanging import Exchanger
     from tierwise.gateway.metrics import Metrics
     from tierwise.plan import Plan
     from tierwise.service import Service
@@ -61,8 +64,14 @@ class Siblings(Protocol):
     def engines(self, plan: Plan) -> Mapping[str, Engine]:
         """The engine of every process of a plan, by name, not started."""
 
+    def certificates(self, plan: Plan) -> Mapping[str, Certificate]:
+        """The certificates of a plan's routes, by route."""
+
     def occupancies(self) -> Mapping[str, Occupancy]:
         """Occupancies by deployment that are shared with others; deployments that are missing have their own."""
+
+    def exchange_with(self, exchanger: Exchanger) -> None:
+        """What this process serves is exchanged when that of all others is."""
 
     def join(self, service: Service, metrics: Metrics, store: Lends) -> None:
         """This process is about to serve: what the others ask of it is answered from these."""
@@ -88,6 +97,13 @@ class Alone:
     def engines(self, plan: Plan) -> Mapping[str, Engine]:
         """They are launched here."""
         return running.build(plan)
+
+    def certificates(self, plan: Plan) -> Mapping[str, Certificate]:
+        """As their files are now."""
+        return certificates_of(plan)
+
+    def exchange_with(self, exchanger: Exchanger) -> None:
+        """Nobody else asks for it."""
 
     def occupancies(self) -> Mapping[str, Occupancy]:
         """None is shared."""

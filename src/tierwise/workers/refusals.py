@@ -11,12 +11,14 @@ from tierwise.spec.errors import SpecError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from tierwise.engines.engine import Engine
+    from tierwise.engines.engine import Deployment
     from tierwise.gateway.settings import ServerSettings
     from tierwise.plan import Plan
 
 
-def refusals(plan: Plan, settings: ServerSettings, engines: Mapping[str, Engine], workers: int) -> Iterator[SpecError]:
+def refusals(
+    plan: Plan, settings: ServerSettings, deployments: Mapping[str, Deployment], workers: int
+) -> Iterator[SpecError]:
     """Everything that keeps a plan from being served by several workers, each with what to do."""
     if not hasattr(socket, "SO_REUSEPORT"):
         yield SpecError("--workers needs SO_REUSEPORT, which this system lacks; serve with one", field="--workers")
@@ -35,7 +37,7 @@ def refusals(plan: Plan, settings: ServerSettings, engines: Mapping[str, Engine]
         )
     for process in plan.processes:
         slots = process.settings.slots
-        if isinstance(engines[process.name], LaunchedEngine) and slots < workers:
+        if isinstance(deployments[process.name].engine, LaunchedEngine) and slots < workers:
             yield SpecError(
                 f"{slots}: the slots of an engine are divided among {workers} workers, and each needs one; set at "
                 f"least {workers}, or --workers {slots}",
