@@ -7,7 +7,7 @@ import contextlib
 import gc
 import logging
 import socket
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -126,6 +126,7 @@ async def serve(
     *,
     content: bool,
     siblings: Siblings | None = None,
+    exchange_with: Callable[[Exchanger], None] | None = None,
 ) -> None:
     """Serve until the process shall end. As `serve_forever`, in a running event loop.
 
@@ -137,6 +138,7 @@ async def serve(
         tls: the certificates; None without TLS.
         content: whether the ledger stores requests and answers.
         siblings: the other processes that serve the endpoint; none if not given.
+        exchange_with: called with what exchanges the service, if another process says when.
     """
     siblings = siblings or Alone()
     with contextlib.closing(listener):
@@ -159,7 +161,7 @@ async def serve(
                 server = HttpServer(front := Front(app), tls)
                 async with _also_grpc(service, metrics, settings, tls) as beside:
                     exchanger = Exchanger(Live(plan, service), front, server, beside, settings, metrics, siblings)
-                    async with _reloadable(exchanger, plan.path, siblings):
+                    async with _reloadable(exchanger, plan.path, exchange_with):
                         with LoopDelay(metrics.loop_delay):
                             await _listen(exchanger, server, listener, siblings, ending, beside)
     _LOG.info("stopped")
@@ -194,11 +196,13 @@ async def _also_grpc(
 
 
 @asynccontextmanager
-async def _reloadable(exchanger: Exchanger, config: Path, siblings: Siblings) -> AsyncGenerator[None]:
-    """Reload on SIGHUP and `tierwise reload`, or when the other processes do; at the end stop all engines."""
+async def _reloadable(
+    exchanger: Exchanger, config: Path, exchange_with: Callable[[Exchanger], None] | None
+) -> AsyncGenerator[None]:
+    """Reload on SIGHUP and `tierwise reload`, or when another process says so; at the end stop all engines."""
     try:
-        if siblings.count > 1:
-            siblings.exchange_with(exchanger)
+        if exchange_with is not None:
+            exchange_with(exchanger)
             yield
             return
         server = exchanger.server

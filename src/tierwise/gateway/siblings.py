@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from tierwise.certificate import Certificate
     from tierwise.engines.engine import Engine
     from tierwise.engines.occupancy import Occupancy
-    from tierwise.gateway.exchanging import Exchanger
     from tierwise.gateway.metrics import Metrics
     from tierwise.plan import Plan
     from tierwise.service import Service
@@ -70,9 +69,6 @@ class Siblings(Protocol):
     def occupancies(self) -> Mapping[str, Occupancy]:
         """Occupancies by deployment that are shared with others; deployments that are missing have their own."""
 
-    def exchange_with(self, exchanger: Exchanger) -> None:
-        """What this process serves is exchanged when that of all others is."""
-
     def join(self, service: Service, metrics: Metrics, store: Lends) -> None:
         """This process is about to serve: what the others ask of it is answered from these."""
 
@@ -101,9 +97,6 @@ class Alone:
     def certificates(self, plan: Plan) -> Mapping[str, Certificate]:
         """As their files are now."""
         return certificates_of(plan)
-
-    def exchange_with(self, exchanger: Exchanger) -> None:
-        """Nobody else asks for it."""
 
     def occupancies(self) -> Mapping[str, Occupancy]:
         """None is shared."""

@@ -120,6 +120,8 @@ class Generations:
         for engine, run in self._runs.values():
             if isinstance(engine, LaunchedEngine):
                 it = engine.supervisor
+                if it.state == "stopped" and it.launch is None:
+                    continue  # it is about to be started, which workers wait for
                 facts = (it.state, it.reason, it.restarts, it.launch, it.listener)
                 if all_of_them or self._facts.get(run.number) != facts:
                     self._facts[run.number] = facts

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from tierwise.certificate import Certificate
     from tierwise.engines.engine import Engine
     from tierwise.engines.occupancy import Occupancy
-    from tierwise.gateway.exchanging import Exchanger
     from tierwise.gateway.metrics import Metrics
     from tierwise.gateway.settings import ServerSettings
     from tierwise.gateway.siblings import Lends
@@ -97,10 +96,6 @@ class Worker:
     def occupancies(self) -> Mapping[str, Occupancy]:
         """Those of all deployments: a second is divided among the passes of all workers."""
         return self.following.occupancies(self.following.first)
-
-    def exchange_with(self, exchanger: Exchanger) -> None:
-        """As `Siblings.exchange_with`."""
-        self.following.exchange_with(exchanger)
 
     def _restart(self, run: int, url: str, reason: str) -> None:
         self.channel.tell("restart", [run, url, reason])
@@ -185,7 +180,16 @@ def work(
             return
         first = worker.following.first
         serving = asyncio.create_task(
-            serve(first.plan, settings, place.listener, ledger, first.tls, content=content, siblings=worker)
+            serve(
+                first.plan,
+                settings,
+                place.listener,
+                ledger,
+                first.tls,
+                content=content,
+                siblings=worker,
+                exchange_with=worker.following.exchange_with,
+            )
         )
         await asyncio.wait((following, serving), return_when=asyncio.FIRST_COMPLETED)
         if following.done():
