@@ -280,7 +280,6 @@ tiers: {{fast: {{deployment: far, policy: single}}, own: {{deployment: own, poli
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--workers", "2", "--grpc-port", "0"), "--grpc-port is served by one process"),
         (("--workers", "0"), "0 is not in the range"),
     ],
 )

@@ -63,7 +63,7 @@ def serve_forever(plan: Plan, settings: ServerSettings, *, ledger: str | Path, c
     """
     log_to_stderr()
     if settings.grpc_port is not None:
-        _need_grpc()
+        need_grpc()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         tls = loaded(settings.tls)
         runner.run(serve(plan, settings, bound(settings.host, settings.port), ledger, tls, content=content))
@@ -159,7 +159,7 @@ async def serve(
                 access, first = settings.access, settings.first_bytes
                 app = application(service, metrics, access=access, first_bytes=first, siblings=siblings)
                 server = HttpServer(front := Front(app), tls)
-                async with _also_grpc(service, metrics, settings, tls) as beside:
+                async with _also_grpc(service, metrics, settings, tls, shared=siblings.count > 1) as beside:
                     exchanger = Exchanger(Live(plan, service), front, server, beside, settings, metrics, siblings)
                     async with _reloadable(exchanger, plan.path, exchange_with):
                         with LoopDelay(metrics.loop_delay):
@@ -167,7 +167,8 @@ async def serve(
     _LOG.info("stopped")
 
 
-def _need_grpc() -> None:
+def need_grpc() -> None:
+    """Raise SpecError unless gRPC is installed."""
     try:
         import_module("tierwise.gateway.grpc.server")
     except ImportError as error:
@@ -177,7 +178,7 @@ def _need_grpc() -> None:
 
 @asynccontextmanager
 async def _also_grpc(
-    service: Service, metrics: Metrics, settings: ServerSettings, tls: Tls | None
+    service: Service, metrics: Metrics, settings: ServerSettings, tls: Tls | None, *, shared: bool
 ) -> AsyncGenerator[GrpcServer | None]:
     """Serve gRPC on the same service if a port is given."""
     host, port = settings.host, settings.grpc_port
@@ -186,7 +187,7 @@ async def _also_grpc(
         return
     from tierwise.gateway.grpc.server import GrpcServer  # noqa: PLC0415 - an extra
 
-    server = GrpcServer(service, metrics, access=settings.access, tls=tls)
+    server = GrpcServer(service, metrics, access=settings.access, tls=tls, shared=shared)
     bound = await server.start(host, port)
     _LOG.info("gRPC on %s:%d", host, bound)
     try:

@@ -22,12 +22,6 @@ def refusals(
     """Everything that keeps a plan from being served by several workers, each with what to do."""
     if not hasattr(socket, "SO_REUSEPORT"):
         yield SpecError("--workers needs SO_REUSEPORT, which this system lacks; serve with one", field="--workers")
-    if settings.grpc_port is not None:
-        yield SpecError(
-            "--grpc-port is served by one process: serve gRPC with a `tierwise serve` of its own, on the same ledger, "
-            "or leave out --workers",
-            field="--grpc-port",
-        )
     shadowed = [name for name, route in plan.file.routes.items() if route.certificate and route.shadow is not None]
     if settings.shadow and shadowed:
         yield SpecError(

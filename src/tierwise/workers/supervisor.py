@@ -17,6 +17,7 @@ import logging
 import os
 import signal
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,7 @@ from tierwise.gateway.logs import log_to_stderr
 from tierwise.gateway.metrics import Metrics
 from tierwise.gateway.reload import Reloads, reloading
 from tierwise.gateway.reload_metrics import ReloadMetrics
-from tierwise.gateway.server import bound, loaded, open_ledger
+from tierwise.gateway.server import bound, loaded, need_grpc, open_ledger
 from tierwise.gateway.siblings import Ending, announce
 from tierwise.service import Certification, assemble, build
 from tierwise.spec.clock import now
@@ -79,6 +80,8 @@ def serve_workers(
         content: whether it stores requests and answers.
     """
     log_to_stderr()
+    if settings.grpc_port is not None:
+        need_grpc()  # before the workers are forked, so that they share its memory
     tls = loaded(settings.tls)
     certification = Certification(plan=plan, certificates=certificates_of(plan), uncertified=settings.uncertified)
     certification.differences()
@@ -86,6 +89,9 @@ def serve_workers(
     if found := list(refusals(plan, settings, service.deployments, workers)):
         raise ConfigErrors(found)
     listeners = _listeners(settings.host, settings.port, workers)
+    reserved = None if settings.grpc_port is None else _reserved(settings.host, settings.grpc_port)
+    if reserved is not None:
+        settings = replace(settings, grpc_port=reserved.getsockname()[1])
     with open_ledger(ledger, plan, Metrics({})):
         pass  # created or upgraded before all workers open it, and its errors are reported once
     room = SharedRoom(_PLACES + len(plan.processes), workers)
@@ -104,6 +110,8 @@ def serve_workers(
     finally:
         nursery.close()
         room.close()
+        if reserved is not None:
+            reserved.close()
         with open_ledger(ledger, plan, Metrics({})):
             pass  # stores the journals of workers that were killed
     _LOG.info("stopped")
@@ -135,6 +143,20 @@ def _listeners(host: str, port: int, count: int) -> list[socket.socket]:
     with bound(host, port) as alone:
         port = alone.getsockname()[1]
     return [bound(host, port, shared=True) for _ in range(count)]
+
+
+def _reserved(host: str, port: int) -> socket.socket:
+    """A port for the gRPC servers of all workers, which open their sockets themselves. It does not listen.
+
+    Raises:
+        SpecError: the port is in use.
+    """
+    with bound(host, port) as alone:
+        address = alone.getsockname()
+        holder = socket.socket(alone.family, alone.type)
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    holder.bind(address)
+    return holder
 
 
 class _Supervisor:
