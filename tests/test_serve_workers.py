@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -22,6 +24,7 @@ from tierwise.keys.records import Limits
 from tierwise.keys.store import KeyStore
 from tierwise.ledger.location import locate
 from tierwise.testing import ScriptedEngine
+from tierwise.workers.worker import COUNT_SECONDS
 
 House = Callable[..., tuple[Process, ScriptedEngine]]
 
@@ -170,6 +173,51 @@ def test_a_worker_that_is_killed_loses_no_answer_and_no_stream_of_another_and_is
     assert answered <= set(done)
     assert all(ending == "answered" for ending, _ in done.values())
     assert "signal 9 and is replaced" in process.log()
+
+
+def test_workers_that_are_killed_lose_no_count_that_is_older_than_a_moment_though_nobody_read_the_metrics(house):
+    process, _ = house()
+    counted, lost = 0.0, []
+    for _ in range(5):
+        assert {process.chat("fast").status for _ in range(12)} == {200}
+        time.sleep(2 * COUNT_SECONDS)
+        pids = workers_of(process)
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        until(lambda pids=pids: len(workers_of(process)) == 2 and not {*pids} & {*workers_of(process)}, seconds=20)
+        now = process.metric('tierwise_actions_total{ending="answered",tier="fast"}')
+        lost.append(counted + 12 - now)
+        counted = now
+        if lost[-1] == 0:
+            break
+    assert lost[-1] == 0, f"lost of 12 in each round: {lost}"
+
+
+def test_counts_never_fall_while_workers_are_killed_under_load(house):
+    process, _ = house(step=0.001)
+    is_over = threading.Event()
+
+    def ask() -> None:
+        while not is_over.is_set():
+            with suppress(OSError, http.client.HTTPException):
+                process.chat("fast")
+
+    users = [threading.Thread(target=ask) for _ in range(4)]
+    for user in users:
+        user.start()
+    seen = [0.0]
+    for _ in range(6):
+        killed = workers_of(process)[0]
+        os.kill(killed, signal.SIGKILL)
+        until(lambda killed=killed: killed not in workers_of(process) and len(workers_of(process)) == 2, seconds=20)
+        for _ in range(5):
+            with suppress(OSError, http.client.HTTPException, StopIteration):
+                seen.append(process.metric('tierwise_actions_total{ending="answered",tier="fast"}'))
+    is_over.set()
+    for user in users:
+        user.join()
+    assert seen == sorted(seen)
+    assert seen[-1] > 0
 
 
 def test_workers_that_are_killed_again_and_again_are_replaced_each_time(house):

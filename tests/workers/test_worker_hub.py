@@ -83,6 +83,23 @@ def test_the_counts_of_a_worker_that_died_stay_in_the_sum():
     asyncio.run(main())
 
 
+def test_what_a_worker_told_stays_in_the_sum_if_nobody_read_the_page_before_it_died():
+    async def main() -> None:
+        hub = Hub(lambda *_: None)
+        async with two_workers(hub, {}, {}) as (first, second):
+            for answered in (4, 6):  # what is told later counts instead of what was told before, and is not added
+                second.tell("counted", families_of(metrics(answered, 2)))
+            while await second.ask("gather", ["ledger", None]) is None:
+                pass  # messages are handled in order
+            hub.ended(1)
+            others = await first.ask("gather", ["metrics", []])
+            sums = {one.name: one for one in added(map(read_families, others))}
+            assert sums["tierwise_actions"].samples[0][2] == 6
+            assert "tierwise_actions_running" not in sums, "what died runs nothing"
+
+    asyncio.run(main())
+
+
 def test_a_void_certificate_is_told_to_workers_that_start_later():
     async def main() -> None:
         hub, told = Hub(lambda *_: None), list[Any]()

@@ -47,8 +47,8 @@ class Hub:
         self._version = 0
         self._void: list[Any] = []
         """Certificates of this version that do not hold any more: a worker that is forked later must know."""
-        self._counts: dict[int, list[Family]] = {}
-        """The metrics of each worker when they were last read."""
+        self._counts: dict[int, dict[str, Family]] = {}
+        """The metrics of each worker as they were last told, by name."""
         self._departed: list[Family] = []
         """Counts of workers that have ended."""
 
@@ -68,6 +68,7 @@ class Hub:
                 "session": lambda told: self.tell("session", told, but=number),
                 "left": lambda version: self._left(number, version),
                 "changed": lambda told: self._changed(*told),
+                "counted": partial(self._counted, number),
             }
         )
         self._channels[number] = channel
@@ -159,7 +160,7 @@ class Hub:
         """A worker has ended: what it counted stays."""
         self._channels.pop(number, None)
         self._listening.discard(number)
-        self._departed = added([self._departed, counts_of(self._counts.pop(number, []))])
+        self._departed = added([self._departed, counts_of(self._counts.pop(number, {}).values())])
 
     def _listens(self, number: int) -> None:
         self._listening.add(number)
@@ -172,15 +173,25 @@ class Hub:
             self._void.append(told)
         self.tell("void", told, but=number)
 
+    def _counted(self, number: int, families: Any) -> None:
+        """A worker tells metrics; those that are not among them are as they were."""
+        if number in self._channels:
+            self._counts.setdefault(number, {}).update((one.name, one) for one in read_families(families))
+
     async def _gather(self, number: int, asked: Any) -> list[Any]:
         about, body = asked
-        others = {other: channel for other, channel in self._channels.items() if other != number}
-        answers = await asyncio.gather(*(channel.ask(about, body, seconds=_SECONDS) for channel in others.values()))
+        others = [other for other in self._channels if other != number]
+        if about == "metrics":
+            self._counted(number, body)
+        answers = await asyncio.gather(*(self._asked(other, about, body) for other in others))
         found = {other: answer for other, answer in zip(others, answers, strict=True) if answer is not None}
         if about != "metrics":
             return list(found.values())
-        for other, one in {number: body, **found}.items():
-            if other in self._channels:
-                self._counts[other] = read_families(one)
-        silent = [one for other, one in self._counts.items() if other != number and other not in found]
+        silent = [list(one.values()) for other, one in self._counts.items() if other != number and other not in found]
         return [*found.values(), *silent, self._departed, self._own()]
+
+    async def _asked(self, number: int, about: str, body: Any) -> Any:
+        answer = await self._channels[number].ask(about, body, seconds=_SECONDS)
+        if about == "metrics" and answer is not None:
+            self._counted(number, answer)  # at once: what it tells next is newer
+        return answer

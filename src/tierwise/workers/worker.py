@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvloop
 
-from tierwise.gateway.added_metrics import families_of
+from tierwise.gateway.added_metrics import Family, counts_of, families_of
 from tierwise.gateway.pages import ledger_standing
 from tierwise.gateway.server import serve
 from tierwise.gateway.siblings import Ending
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from tierwise.service import Service
 
 _LOG = logging.getLogger("tierwise")
+COUNT_SECONDS = 1.0
+"""Pause between two reports of what was counted: so much is lost of it if a worker is killed."""
 _LAST_SECONDS = 4.0
 """How long a worker may take to record what it runs once the supervisor is gone."""
 
@@ -102,6 +104,8 @@ class Worker:
 
     def join(self, service: Service, metrics: Metrics, store: Lends) -> None:
         """As `Siblings.join`."""
+        if self._metrics is None:
+            self._counting = asyncio.create_task(self._count(metrics))
         self._metrics, self._store = metrics, store
         version = self.following.serve(service)
         certified, void, self._void = service.router.certified, self._void, []
@@ -147,6 +151,15 @@ class Worker:
             return None
         self._metrics.refresh()
         return families_of(self._metrics.registry)
+
+    async def _count(self, metrics: Metrics) -> None:
+        """Tell the supervisor what was counted, so that little is lost if this process is killed."""
+        told: dict[str, Family] = {}
+        while True:
+            await asyncio.sleep(COUNT_SECONDS)
+            new = [one for one in counts_of(families_of(metrics.registry)) if told.get(one.name) != one]
+            told.update((one.name, one) for one in new)
+            self.channel.tell("counted", new)
 
     def _tell_ledger(self, _: Any) -> Any:
         if not self.following.services or (ledger := self.following.service.ledger) is None:
