@@ -68,6 +68,7 @@ class Worker:
                 "void": self._voided,
                 "session": self._session_kept,
                 "metrics": self._tell_metrics,
+                "loads": self._tell_loads,
                 "ledger": self._tell_ledger,
                 "responses": self._lend,
                 "forget": self._forget,
@@ -151,6 +152,9 @@ class Worker:
             return None
         self._metrics.refresh()
         return families_of(self._metrics.registry)
+
+    def _tell_loads(self, _: Any) -> Any:
+        return None if self._metrics is None else self._metrics.loads()
 
     async def _count(self, metrics: Metrics) -> None:
         """Tell the supervisor what was counted, so that little is lost if this process is killed."""
