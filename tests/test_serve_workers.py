@@ -342,15 +342,6 @@ def test_what_workers_cannot_serve_is_refused_with_what_to_do(tmp_path, options,
     assert "Traceback" not in done.stderr
 
 
-def test_an_observed_route_is_refused_unless_it_is_not_observed(tmp_path):
-    certified(tmp_path, "http://127.0.0.1:1")
-    file = tmp_path / "tierwise.yaml"
-    file.write_text(file.read_text().replace("certificate: auto.json", "certificate: auto.json, shadow: {share: 0.1}"))
-    done = run(file, "--port", "0", "--ledger", tmp_path / "ledger.db", "--workers", "2")
-    assert done.returncode == 2
-    assert "--no-shadow, or leave out --workers" in done.stderr
-
-
 def test_a_port_that_another_process_shares_is_in_use(house, tmp_path):
     process, _ = house()
     done = run(tmp_path / "tierwise.yaml", "--port", str(process.port), "--ledger", tmp_path / "b.db", "--workers", "2")

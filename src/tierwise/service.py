@@ -394,6 +394,11 @@ def shadows_of(
         router,
         PriceBook(plan.file.prices),
         new_trace,
-        memory=ShadowMemory(None if ledger is None else ledger.beside("shadows.json")),
+        memory=shadow_memory(ledger),
         texts=KeptTexts(None if ledger is None else ledger.beside("shadowed.jsonl")),
     )
+
+
+def shadow_memory(ledger: Ledger | None) -> ShadowMemory:
+    """Where the evidence of routes is kept."""
+    return ShadowMemory(None if ledger is None else ledger.beside("shadows.json"))

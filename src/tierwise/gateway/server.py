@@ -149,12 +149,12 @@ async def serve(
                 plan,
                 ledger=book,
                 uncertified=settings.uncertified,
-                shadow=settings.shadow,
                 desk=desk,
                 engines=siblings.engines,
                 occupancies=siblings.occupancies(),
                 certificates=siblings.certificates(plan),
-            ) as service:
+            ) as launched_service:
+                service = siblings.observing(plan, launched_service) if settings.shadow else launched_service
                 metrics.watch(service.deployments, service.router.certified, service.shadows)
                 access, first = settings.access, settings.first_bytes
                 app = application(service, metrics, access=access, first_bytes=first, siblings=siblings)

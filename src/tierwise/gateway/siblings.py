@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tierwise import service as running
@@ -66,6 +67,9 @@ class Siblings(Protocol):
     def certificates(self, plan: Plan) -> Mapping[str, Certificate]:
         """The certificates of a plan's routes, by route."""
 
+    def observing(self, plan: Plan, service: Service) -> Service:
+        """The service with what observes its routes."""
+
     def occupancies(self) -> Mapping[str, Occupancy]:
         """Occupancies by deployment that are shared with others; deployments that are missing have their own."""
 
@@ -97,6 +101,11 @@ class Alone:
     def certificates(self, plan: Plan) -> Mapping[str, Certificate]:
         """As their files are now."""
         return certificates_of(plan)
+
+    def observing(self, plan: Plan, service: Service) -> Service:
+        """It is done here."""
+        certificates = {} if service.certification is None else service.certification.certificates
+        return replace(service, shadows=running.shadows_of(plan, certificates, service.router, service.ledger))
 
     def occupancies(self) -> Mapping[str, Occupancy]:
         """None is shared."""

@@ -20,6 +20,7 @@ from tierwise.engines.process.launched import LaunchedEngine
 from tierwise.gateway.preparing import Live, new_engines, or_stopped, sessions_of
 from tierwise.service import Certification, Kept, assemble, start_all
 from tierwise.spec.errors import TierwiseError
+from tierwise.workers.shared_occupancy import SharedOccupancy
 from tierwise.workers.snapshot import Snapshot, unpacked
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from tierwise.gateway.exchanging import Exchanger
     from tierwise.plan import Plan
     from tierwise.service import Service
+    from tierwise.shadowing import Shadows
+    from tierwise.workers.observing import Observing
     from tierwise.workers.shared_occupancy import SharedRoom
 
 _LOG = logging.getLogger("tierwise")
@@ -54,6 +57,8 @@ class _Pending:
     snapshot: Snapshot
     live: Live
     new: dict[str, Engine]
+    stopped: Shadows | None
+    """What goes on observing if it is not served."""
 
 
 class Following:
@@ -61,11 +66,19 @@ class Following:
 
     Args:
         place: which of the workers this is.
+        observing: what observes its routes.
         restart: asks the supervisor to restart an engine's process: its number, URL and the reason.
         left: says that the last request of a version has ended.
     """
 
-    def __init__(self, place: Place, restart: Callable[[int, str, str], None], left: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        place: Place,
+        observing: Observing,
+        restart: Callable[[int, str, str], None],
+        left: Callable[[int], None],
+    ) -> None:
+        self._observing = observing
         self._place, self._restart, self._left = place, restart, left
         self.has_begun = asyncio.Event()
         self.first: Snapshot
@@ -130,6 +143,9 @@ class Following:
     def serve(self, service: Service) -> int:
         """A service is about to answer. Returns its version."""
         self.services[self._now] = service
+        for deployment in service.deployments.values():
+            if isinstance(deployment.occupancy, SharedOccupancy):
+                deployment.occupancy.is_divided = isinstance(deployment.engine, LaunchedEngine)
         runs = self._runs[self._now].runs
         self._deployments[self._now] = {runs[name].number: one for name, one in service.deployments.items()}
         return self._now
@@ -194,7 +210,10 @@ class Following:
                 kept=carried,
             )
             service.certify()
-        return _Pending(snapshot=snapshot, live=Live(plan, service), new=new)
+            stopped = None
+            if exchanger.settings.shadow:
+                service, stopped = await self._observing.made_ready(before.service, plan, service)
+        return _Pending(snapshot=snapshot, live=Live(plan, service), new=new, stopped=stopped)
 
     async def abort(self, version: int) -> None:
         """Let go of a version that is not served after all."""
@@ -202,8 +221,11 @@ class Following:
             self._preparing.cancel()
         if (pending := self._pending) is not None and pending.snapshot.number == version:
             self._pending = None
+            exchanger = await self._exchanger
+            if pending.stopped is not None and not exchanger.is_closing:
+                pending.stopped.resume()
             await asyncio.gather(*(engine.stop() for engine in pending.new.values()), return_exceptions=True)
-            (await self._exchanger).turn.release()
+            exchanger.turn.release()
 
     def commit(self, told: Any) -> None:
         """Serve the version that is ready."""
@@ -216,6 +238,7 @@ class Following:
                 certified.void(route, reason)
             self._now, self._runs[version], self._lives[version] = version, pending.snapshot, pending.live
             exchanger = self._exchanger.result()
+            self._observing.adopt(exchanger.service, pending.live.plan, pending.live.service)
             exchanger.exchange(pending.live, pending.snapshot.tls)
             exchanger.turn.release()
         except BaseException:  # noqa: BLE001 - whatever it is

@@ -139,7 +139,7 @@ class Generations:
             plan, new = prepared.plan, new_engines(prepared.plan, prepared.kept)
             async with or_stopped(new):
                 service = assemble(plan, new, None, prepared.certification, kept=prepared.kept)
-                if found := list(refusals(plan, self._settings, service.deployments, self._count)):
+                if found := list(refusals(plan, service.deployments, self._count)):
                     raise ConfigErrors(found)
                 await start_all(new.values())
                 service.certify()

@@ -11,6 +11,7 @@ from tierwise.gateway.added_metrics import Family, added, counts_of, read_famili
 from tierwise.spec.clock import now
 from tierwise.spec.errors import TierwiseError
 from tierwise.workers.channel import Channel
+from tierwise.workers.observing import OBSERVER
 
 _SECONDS = 1.5
 """How long a worker may take to answer another; it may be busy, or dying."""
@@ -47,6 +48,8 @@ class Hub:
         self._version = 0
         self._void: list[Any] = []
         """Certificates of this version that do not hold any more: a worker that is forked later must know."""
+        self._evidence: dict[str, Any] = {}
+        """What shadowing says of routes."""
         self._counts: dict[int, dict[str, Family]] = {}
         """The metrics of each worker as they were last told, by name."""
         self._departed: list[Family] = []
@@ -67,6 +70,8 @@ class Hub:
                 "void": lambda told: self._voided(number, told),
                 "session": lambda told: self.tell("session", told, but=number),
                 "left": lambda version: self._left(number, version),
+                "shadow": self._to_observer,
+                "evidence": lambda told: self._known(number, told),
                 "changed": lambda told: self._changed(*told),
                 "counted": partial(self._counted, number),
             }
@@ -76,6 +81,7 @@ class Hub:
             channel.tell(about, body)
         for one in self._void:
             channel.tell("void", one)
+        channel.tell("evidence", self._evidence)
         return channel
 
     @property
@@ -172,6 +178,14 @@ class Hub:
         if told[0] == self._version:
             self._void.append(told)
         self.tell("void", told, but=number)
+
+    def _to_observer(self, told: Any) -> None:
+        if (channel := self._channels.get(OBSERVER)) is not None:
+            channel.tell("shadow", told)
+
+    def _known(self, number: int, told: Any) -> None:
+        self._evidence = told
+        self.tell("evidence", told, but=number)
 
     def _counted(self, number: int, families: Any) -> None:
         """A worker tells metrics; those that are not among them are as they were."""

@@ -6,18 +6,22 @@ would bill the whole second. Every process reads the same monotonic clock.
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import mmap
 import struct
 import tempfile
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 from tierwise.engines.occupancy import Occupancy
+from tierwise.engines.part import Part
 
 _HEAD = struct.Struct("dd")
 """The moment of the last change, and the share of a pass that has run since the beginning."""
 _COUNT = struct.Struct("q")
+LOOK_SECONDS = 0.02
+"""Between two looks at what other processes have begun, while somebody watches."""
 
 
 class SharedRoom:
@@ -84,7 +88,10 @@ class SharedOccupancy(Occupancy):
         super().__init__()
         self._room, self._place = room, place
         self._counts = range(self._place + _HEAD.size, self._place + _HEAD.size + processes * _COUNT.size, _COUNT.size)
+        self._process = process
         self._mine = self._counts[process]
+        self.is_divided = False
+        """Whether each process may only use its part of the slots."""
 
     @property
     def running(self) -> int:
@@ -101,6 +108,42 @@ class SharedOccupancy(Occupancy):
 
     def shared(self, now: float) -> float:
         return self._change(0, now)
+
+    def has_room(self, slots: int, own: int) -> bool:
+        """As `Occupancy.has_room`. Where slots are divided, users may wait in a process whose part is full."""
+        if not super().has_room(slots, own):
+            return False
+        if not self.is_divided:
+            return True
+        full = [self._count(number) >= self._part(number, slots) for number in range(len(self._counts))]
+        full[self._process] = self._count(self._process) - own + max(1, own) > self._part(self._process, slots)
+        return not any(full)
+
+    def free(self, slots: int) -> int:
+        whole = super().free(slots)
+        return min(whole, self._part(self._process, slots) - self._count(self._process)) if self.is_divided else whole
+
+    def _part(self, process: int, slots: int) -> int:
+        return Part(process, len(self._counts)).of(slots)
+
+    def _count(self, process: int) -> int:
+        return int(_COUNT.unpack_from(self._room.memory, self._counts[process])[0])
+
+    @contextmanager
+    def watched(self, begun: Callable[[], None]) -> Generator[None]:
+        """As `Occupancy.watched`; what other processes begin is seen at the next look."""
+
+        async def look() -> None:
+            while True:
+                await asyncio.sleep(LOOK_SECONDS)
+                begun()
+
+        with super().watched(begun):
+            looking = asyncio.get_running_loop().create_task(look())
+            try:
+                yield
+            finally:
+                looking.cancel()
 
     def end_all(self, now: float) -> None:
         """No pass of this process runs any more."""

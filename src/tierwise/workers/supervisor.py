@@ -86,7 +86,7 @@ def serve_workers(
     certification = Certification(plan=plan, certificates=certificates_of(plan), uncertified=settings.uncertified)
     certification.differences()
     service = assemble(plan, build(plan), None, certification)
-    if found := list(refusals(plan, settings, service.deployments, workers)):
+    if found := list(refusals(plan, service.deployments, workers)):
         raise ConfigErrors(found)
     listeners = _listeners(settings.host, settings.port, workers)
     reserved = None if settings.grpc_port is None else _reserved(settings.host, settings.grpc_port)

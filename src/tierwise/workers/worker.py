@@ -22,6 +22,7 @@ from tierwise.gateway.server import serve
 from tierwise.gateway.siblings import Ending
 from tierwise.workers.channel import Channel
 from tierwise.workers.following import Following, Place
+from tierwise.workers.observing import Observing
 
 if TYPE_CHECKING:
     from tierwise.certificate import Certificate
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from tierwise.gateway.siblings import Lends
     from tierwise.plan import Plan
     from tierwise.service import Service
+    from tierwise.shadowing import Shadows
 
 _LOG = logging.getLogger("tierwise")
 COUNT_SECONDS = 1.0
@@ -54,7 +56,10 @@ class Worker:
         """What was told before the routes were there."""
         self._metrics: Metrics | None = None
         self._store: Lends | None = None
-        self.following = Following(place, self._restart, lambda version: self.channel.tell("left", version))
+        self._observing = Observing(place.number, self._tell)
+        self.following = Following(
+            place, self._observing, self._restart, lambda version: self.channel.tell("left", version)
+        )
         self.channel = Channel(
             {
                 "drain": lambda _: self._ending.first.set(),
@@ -67,6 +72,9 @@ class Worker:
                 "committed": lambda _: True,
                 "void": self._voided,
                 "session": self._session_kept,
+                "shadow": lambda told: self._observing.take(self._shadows, told),
+                "labels": lambda asked: self._observing.labels(self._shadows, asked),
+                "evidence": self._observing.learn,
                 "metrics": self._tell_metrics,
                 "loads": self._tell_loads,
                 "ledger": self._tell_ledger,
@@ -74,6 +82,9 @@ class Worker:
                 "forget": self._forget,
             }
         )
+
+    def _tell(self, about: str, body: Any) -> None:
+        self.channel.tell(about, body)
 
     def ending(self) -> Ending:
         """The supervisor says when."""
@@ -96,6 +107,14 @@ class Worker:
         """As the supervisor read them."""
         return self.following.first.certificates
 
+    def observing(self, plan: Plan, service: Service) -> Service:
+        """One worker keeps the evidence."""
+        return self._observing.observing(plan, service)
+
+    @property
+    def _shadows(self) -> Shadows | None:
+        return self.following.service.shadows if self.following.services else None
+
     def occupancies(self) -> Mapping[str, Occupancy]:
         """Those of all deployments: a second is divided among the passes of all workers."""
         return self.following.occupancies(self.following.first)
@@ -113,6 +132,8 @@ class Worker:
         for about, route, reason in void:
             if about == version:
                 certified.void(route, reason)
+        for route, reason in certified.void_ones():
+            self.channel.tell("void", [version, route, reason])
         certified.when_void = lambda route, reason: self.channel.tell("void", [version, route, reason])
         certified.when_changed = lambda name, what: self.channel.tell("changed", [version, name, what])
         for name, tier in service.router.tiers.items():
@@ -164,6 +185,7 @@ class Worker:
             new = [one for one in counts_of(families_of(metrics.registry)) if told.get(one.name) != one]
             told.update((one.name, one) for one in new)
             self.channel.tell("counted", new)
+            self._observing.report(self._shadows)
 
     def _tell_ledger(self, _: Any) -> Any:
         if not self.following.services or (ledger := self.following.service.ledger) is None:
