@@ -228,7 +228,7 @@ def soak(folder: Path, wanted: int, minutes: float) -> Result:
             asyncio.run(send(traffic, warm, until, 1, process))
             first = last = state_of(process, place, traffic.sent)
             print(first, flush=True)
-            if not traffic.is_over:
+            if not traffic.is_over and time.monotonic() < until:
                 asyncio.run(send(traffic, wanted - warm, until, 2, process))
                 last = state_of(process, place, traffic.sent)
                 print(last, flush=True)
