@@ -92,8 +92,12 @@ class Observing:
                 if state.alarm:
                     service.router.certified.void(name, state.alarm)
             return replace(service, shadows=before.shadows), None
-        await before.shadows.stop()
-        return self.observing(plan, service), before.shadows
+        try:
+            await before.shadows.stop()
+            return self.observing(plan, service), before.shadows
+        except BaseException:  # the version is let go of meanwhile
+            before.shadows.resume()
+            raise
 
     def adopt(self, before: Service, plan: Plan, service: Service) -> None:
         """The service is about to answer."""
