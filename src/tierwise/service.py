@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from tierwise.engines.engine import Deployment, Engine, TellsChanges
 from tierwise.engines.occupancy import Occupancy
 from tierwise.engines.settings import LaunchContext
 from tierwise.ledger.prices import PriceBook
-from tierwise.ledger.records import Trace
+from tierwise.ledger.records import Trace, new_id
 from tierwise.router import Router
 from tierwise.router.certified import CertifiedRoute, CertifiedRoutes
 from tierwise.run import Tier
@@ -171,8 +170,8 @@ async def start_all(engines: Iterable[Engine]) -> None:
 
 def new_trace() -> Trace:
     """An empty trace that starts now."""
-    # Not uuid4, which makes a system call each time.
-    return Trace(action=f"act_{random.getrandbits(96):024x}", began=now(), started_at=time())
+    started_at = time()
+    return Trace(action=new_id(started_at), began=now(), started_at=started_at)
 
 
 def _other_weights(plan: Plan, deployment: Deployment) -> str:
