@@ -9,6 +9,7 @@ import pytest
 
 from observed_routes import Scene, certificate
 from tierwise.ledger.prices import PriceBook
+from tierwise.policies import Majority, Single
 from tierwise.service import new_trace
 from tierwise.shadowing import Answered, ShadowedRoute
 from tierwise.shadowing.elsewhere import ShadowsElsewhere
@@ -24,9 +25,9 @@ class Changing(ScriptedEngine):
         return Reply(text="4" if number < 10 else "5")
 
 
-def moved(scene: Scene, share: float = 1.0, **more: Any) -> list[tuple[str, Answered]]:
+def moved(scene: Scene, share: float = 1.0, **more: Any) -> list[tuple[str, Answered, bool]]:
     """Have a scene draw its share for another process. Returns what it sends."""
-    sent: list[tuple[str, Answered]] = []
+    sent: list[tuple[str, Answered, bool]] = []
     routes = {"auto": ShadowedRoute(certificate=scene.certificate, settings=Shadow(share=share))}
     scene.shadows = ShadowsElsewhere(
         routes,
@@ -34,7 +35,7 @@ def moved(scene: Scene, share: float = 1.0, **more: Any) -> list[tuple[str, Answ
         PriceBook({}),
         new_trace,
         memory=ShadowMemory(scene.memory),
-        send=lambda sha, one: sent.append((sha, pickle.loads(packed(one)))),
+        send=lambda sha, one, is_own: sent.append((sha, pickle.loads(packed(one)), is_own)),
         reports=more,
     )
     return sent
@@ -47,7 +48,7 @@ def test_what_two_processes_answered_is_one_evidence_which_voids_the_certificate
         for number in range(80):
             await (keeps if number % 2 else draws).ask()
             for one in sent:
-                keeps.shadows.take(*one)
+                keeps.shadows.take(one[0], one[1], is_own=one[2])
             sent.clear()
             await keeps.settle()
             if not keeps.state.holds:
@@ -67,10 +68,10 @@ def test_a_verifier_and_fields_arrive_as_they_were():
         sent = moved(draws)
         prompt = ask_user("2+2?", metadata={"task": "sums"}, stop=["x"])
         one = await draws.answered(prompt, Number(equals=4), key="k", team="t")
-        ((sha, arrived),) = sent
+        ((sha, arrived, is_own),) = sent
         assert (arrived.prompt, arrived.verifier, arrived.answer) == (one.prompt, one.verifier, one.answer)
         assert (arrived.key, arrived.team, list(arrived.passes)) == ("k", "t", list(one.passes))
-        keeps.shadows.take(sha, arrived)
+        keeps.shadows.take(sha, arrived, is_own=is_own)
         await keeps.settle()
         return keeps
 
@@ -78,12 +79,28 @@ def test_a_verifier_and_fields_arrive_as_they_were():
     assert keeps.shadows.states["auto"].promise.seen == 1
 
 
+@pytest.mark.parametrize(("reference", "outcome"), [(Single(), "own"), (Majority(n=3), "agreed")])
+def test_whether_the_reference_answered_alone_is_known_from_all_passes(reference, outcome):
+    async def main():
+        unsure = "I am not sure, it may well be four"
+        keeps = Scene(cheap=ScriptedEngine(unsure), reference=reference)
+        draws = Scene(cheap=ScriptedEngine(unsure), reference=reference)
+        sent = moved(draws)
+        await draws.ask()
+        assert len(sent[0][1].passes) == 1, "the others may be large"
+        keeps.shadows.take(sent[0][0], sent[0][1], is_own=sent[0][2])
+        await keeps.settle()
+        return keeps
+
+    assert frozen(main()).outcomes() == {outcome: 1}
+
+
 def test_an_action_about_another_certificate_is_not_observed():
     async def main():
         keeps, draws = Scene(), Scene(certificate=certificate(limit=0.2))
         sent = moved(draws)
         await draws.ask()
-        keeps.shadows.take(*sent[0])
+        keeps.shadows.take(sent[0][0], sent[0][1], is_own=sent[0][2])
         await keeps.settle()
         return keeps
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +103,8 @@ def test_engines_that_workers_serve_are_not_stopped_whatever_becomes_of_who_relo
     path = tmp_path / "tierwise.yaml"
     path.write_text(AWAY % ("a", "a", "a"))
 
-    async def main() -> None:
-        room, hub, plan = SharedRoom(2, 2), Hub(fails=fails), planning.load(path)
+    async def main(room: SharedRoom) -> None:
+        hub, plan = Hub(fails=fails), planning.load(path)
         generations = Generations(plan, assemble(plan, build(plan), None), None, ServerSettings(), count=2, room=room)
         await generations.start()
         generations.begin(0)
@@ -127,9 +128,9 @@ def test_engines_that_workers_serve_are_not_stopped_whatever_becomes_of_who_relo
         assert generations.has_left
         await generations.retire(hub)  # type: ignore[arg-type]
         assert len(stopped) == 1, "the old one, once no worker has requests for it"
-        room.close()
 
-    asyncio.run(main())
+    with closing(SharedRoom(2, 2)) as room:
+        asyncio.run(main(room))
 
 
 def test_a_worker_gets_what_was_read_whatever_the_files_are_by_then(plan, tmp_path):
