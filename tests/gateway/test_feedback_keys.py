@@ -44,7 +44,7 @@ class Labelled(Feedback):
 
 
 def post(feedback: Feedback, who: str, action: str) -> Any:
-    service = SimpleNamespace(shadows=SimpleNamespace(feedback=feedback))
+    service = SimpleNamespace(shadows=SimpleNamespace(feedback=feedback, is_elsewhere=False))
     page = FeedbackPage(service)  # type: ignore[arg-type]
     body = json.dumps({"action": action, "correct": True}).encode()
 

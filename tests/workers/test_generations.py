@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ggufs import by_hand, string
 from made_certificates import authority, certificate
 from tierwise import plan as planning
+from tierwise.engines.openai.engine import HttpEngine
 from tierwise.gateway.settings import ServerSettings
 from tierwise.gateway.tls import TlsFiles
 from tierwise.service import assemble, build
+from tierwise.spec.errors import TierwiseError
 from tierwise.workers.generations import Generations
 from tierwise.workers.shared_occupancy import SharedRoom
 from tierwise.workers.snapshot import Snapshot, unpacked
@@ -55,6 +59,78 @@ def test_an_engine_that_was_never_started_is_not_told_to_be_stopped(plan):
         room.close()
 
     asyncio.run(main())
+
+
+AWAY = """
+deployments: {%s: {engine: http, url: "http://127.0.0.1:1/v1", model: %s}}
+tiers: {fast: {deployment: %s, policy: single}}
+"""
+
+
+class Hub:
+    """Workers that make everything ready, and never say that they serve it."""
+
+    numbers = (0, 1)
+
+    def __init__(self, *, fails: bool) -> None:
+        self.told: list[str] = []
+        self.fails, self.is_committed = fails, asyncio.Event()
+
+    def tell(self, about: str, _: Any = None) -> None:
+        self.told.append(about)
+
+    async def prepare(self, _version: int, _packed: bytes, *, seconds: float) -> list[Any]:
+        if self.fails:
+            raise TierwiseError(f"worker 1: no memory, after {seconds} s")
+        return []
+
+    def commit(self, _version: int, _void: list[Any]) -> None:
+        self.told.append("commit")
+        self.is_committed.set()
+
+    async def committed(self) -> None:
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_engines_that_workers_serve_are_not_stopped_whatever_becomes_of_who_reloads(tmp_path, monkeypatch, fails):
+    stopped: list[object] = []
+
+    async def stop(self: object) -> None:
+        stopped.append(self)
+
+    monkeypatch.setattr(HttpEngine, "stop", stop)
+    path = tmp_path / "tierwise.yaml"
+    path.write_text(AWAY % ("a", "a", "a"))
+
+    async def main(room: SharedRoom) -> None:
+        hub, plan = Hub(fails=fails), planning.load(path)
+        generations = Generations(plan, assemble(plan, build(plan), None), None, ServerSettings(), count=2, room=room)
+        await generations.start()
+        generations.begin(0)
+        generations.begin(1)
+        path.write_text(AWAY % ("b", "b", "b"))
+        reloading = asyncio.create_task(generations.reload(hub))  # type: ignore[arg-type]
+        if fails:
+            with pytest.raises(TierwiseError, match="worker 1"):
+                await reloading
+            assert "commit" not in hub.told
+            assert len(stopped) == 1, "the new one"
+            assert room.take() is not None, "its place can be used again"
+            return
+        await asyncio.wait_for(hub.is_committed.wait(), 20)
+        reloading.cancel()
+        await asyncio.gather(reloading, return_exceptions=True)
+        assert stopped == []
+        for worker in (0, 1):
+            assert not generations.has_left
+            generations.left(worker, 0)
+        assert generations.has_left
+        await generations.retire(hub)  # type: ignore[arg-type]
+        assert len(stopped) == 1, "the old one, once no worker has requests for it"
+
+    with closing(SharedRoom(2, 2)) as room:
+        asyncio.run(main(room))
 
 
 def test_a_worker_gets_what_was_read_whatever_the_files_are_by_then(plan, tmp_path):

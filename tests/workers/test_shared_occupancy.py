@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import Iterator
@@ -90,3 +91,49 @@ def test_a_place_that_was_given_back_counts_from_nothing():
         again = shared.occupancy(OWN, 2)
         assert again.running == 0
         assert again.leave(again.enter(20.0), 25.0) == 5.0
+
+
+def test_a_shadow_has_room_only_if_no_user_of_any_process_may_wait():
+    with room() as shared:
+        mine, other = shared.occupancy(OWN, 0), shared.occupancy(OWN, 1)
+        assert mine.has_room(3, 0)
+        assert (mine.free(3), other.free(3)) == (3, 3)
+        other.enter(0.0)
+        assert mine.has_room(3, 0), "two slots are free, and any process may use them"
+        assert mine.free(3) == 2
+        mine.is_divided = True  # each of the three has one
+        assert mine.free(3) == 1
+        assert not mine.has_room(3, 0), "the next user of the other process has to wait for its slot"
+        assert mine.has_room(6, 0)
+        assert mine.free(6) == 2
+        mine.enter(0.0)  # the shadow's
+        assert mine.has_room(6, 1)
+        assert mine.free(6) == 1
+        mine.enter(0.0)  # a user's, of the same process, whose part is full now
+        assert mine.has_room(6, 1)
+        mine.enter(0.0)
+        assert not mine.has_room(6, 1)
+
+
+def enter_elsewhere(shared: SharedRoom) -> None:
+    if (pid := os.fork()) == 0:
+        shared.occupancy(OWN, 1).enter(10.0)
+        os._exit(0)
+    os.waitpid(pid, 0)
+
+
+def test_who_watches_sees_passes_of_other_processes():
+    async def main() -> None:
+        with room() as shared:
+            mine, seen = shared.occupancy(OWN, 0), asyncio.Event()
+
+            def look() -> None:
+                if mine.running:
+                    seen.set()
+
+            with mine.watched(look):
+                assert not seen.is_set()
+                enter_elsewhere(shared)
+                await asyncio.wait_for(seen.wait(), 20)
+
+    asyncio.run(main())

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 from tierwise.gateway.body import AsgiBody, read_body
 from tierwise.gateway.decoding import decoded
 from tierwise.gateway.headers import RequestHeaders
+from tierwise.gateway.siblings import Alone
 from tierwise.keys.caller import CALLER, require_admin
 from tierwise.shadowing.labels import Label
 from tierwise.spec.errors import AlreadyKnown, NotFound, SpecError, Stopping, TooLate
@@ -32,11 +33,11 @@ class FeedbackPage:
 
     Args:
         service: its shadows take the labels.
-        siblings: the other processes of the endpoint, one of which may have the shadows.
+        siblings: the other processes of the endpoint, one of which may have the shadows; none if not given.
     """
 
-    def __init__(self, service: Service, siblings: Siblings) -> None:
-        self._service, self._siblings = service, siblings
+    def __init__(self, service: Service, siblings: Siblings | None = None) -> None:
+        self._service, self._siblings = service, siblings or Alone()
 
     async def __call__(self, request: Request) -> Response:
         """A label, or the list of the actions that wait for one."""

@@ -30,7 +30,8 @@ class ShadowsElsewhere(Shadows):
         prices: what passes cost.
         new_trace: begins an action.
         memory: the states as they were stored last; an alarm in them voids its certificate here too. Only read.
-        send: hands an action that chance chose over, with the SHA-256 of the certificate.
+        send: hands an action that chance chose over: the SHA-256 of the certificate, the action, and whether the
+            reference tier gave the answer alone.
         reports: what the other process says of the routes.
     """
 
@@ -44,7 +45,7 @@ class ShadowsElsewhere(Shadows):
         new_trace: Callable[[], Trace],
         *,
         memory: ShadowMemory,
-        send: Callable[[str, Answered], None],
+        send: Callable[[str, Answered, bool], None],
         reports: Mapping[str, Any],
     ) -> None:
         super().__init__(routes, router, prices, new_trace, memory=memory, texts=KeptTexts(None))
@@ -57,5 +58,5 @@ class ShadowsElsewhere(Shadows):
         """As `Shadows.report`, about a second old."""
         return self._reports.get(route) or self._first.get(route)
 
-    def _observe_later(self, one: Answered, route: ShadowedRoute) -> None:
-        self._send(route.certificate.sha256, one)
+    def _observe_later(self, one: Answered, route: ShadowedRoute, *, is_own: bool) -> None:
+        self._send(route.certificate.sha256, one, is_own)

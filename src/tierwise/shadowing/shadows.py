@@ -177,16 +177,15 @@ class Shadows:
         if not self._holds(one.route) or self._chance() >= route.settings.share:
             return
         kept = replace(one, passes=(chosen(one.answer, one.passes),))  # the others may be large
-        self._observe_later(kept, route)
+        self._observe_later(kept, route, is_own=self._is_own(one, route.certificate.reference))
 
-    def take(self, certificate: str, one: Answered) -> None:
+    def take(self, certificate: str, one: Answered, *, is_own: bool) -> None:
         """Observe an action that chance chose in another process, if the certificate is the same."""
         route = self._routes.get(one.route)
         if route is not None and not self._is_stopped and route.certificate.sha256 == certificate:
-            self._observe_later(one, route)
+            self._observe_later(one, route, is_own=is_own)
 
-    def _observe_later(self, one: Answered, route: ShadowedRoute) -> None:
-        is_own = self._is_own(one, route.certificate.reference)
+    def _observe_later(self, one: Answered, _: ShadowedRoute, *, is_own: bool) -> None:
         self._wait(Waiting(answered=one, is_own=is_own, size=size_of(one.prompt.messages), since=now()))
 
     def _wait(self, one: Waiting) -> None:

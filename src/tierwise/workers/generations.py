@@ -145,6 +145,7 @@ class Generations:
                 service.certify()
                 now = Live(plan, service)
                 await self._exchange(hub, now, prepared.tls)
+            await hub.committed()
         return said(before, now, prepared.tls, sorted(new))
 
     async def _exchange(self, hub: Hub, now: Live, tls: Tls | None) -> None:
@@ -166,7 +167,6 @@ class Generations:
         hub.commit(version, void)
         if tls is not None:
             self.tls = tls
-        await hub.committed()
 
     def _hold(self, version: int, live: Live, tls: Tls | None) -> _Held:
         runs = {name: self._run(one.engine, name) for name, one in live.service.deployments.items()}

@@ -74,8 +74,8 @@ class Observing:
         )
         return replace(service, shadows=shadows)
 
-    def _send(self, certificate: str, one: Answered) -> None:
-        self._tell("shadow", [certificate, packed(one)])
+    def _send(self, certificate: str, one: Answered, is_own: bool) -> None:
+        self._tell("shadow", [certificate, packed(one), is_own])
 
     async def made_ready(self, before: Service, plan: Plan, service: Service) -> tuple[Service, Shadows | None]:
         """The service of a new version with what observes its routes; the same as before if their certificates are.
@@ -92,8 +92,12 @@ class Observing:
                 if state.alarm:
                     service.router.certified.void(name, state.alarm)
             return replace(service, shadows=before.shadows), None
-        await before.shadows.stop()
-        return self.observing(plan, service), before.shadows
+        try:
+            await before.shadows.stop()
+            return self.observing(plan, service), before.shadows
+        except BaseException:  # the version is let go of meanwhile
+            before.shadows.resume()
+            raise
 
     def adopt(self, before: Service, plan: Plan, service: Service) -> None:
         """The service is about to answer."""
@@ -103,9 +107,9 @@ class Observing:
 
     def take(self, shadows: Shadows | None, told: Any) -> None:
         """Another worker answered an action that chance chose."""
-        certificate, packed = told
+        certificate, data, is_own = told
         if shadows is not None:
-            shadows.take(certificate, pickle.loads(packed))  # noqa: S301 - a worker packed it; it has no program's words
+            shadows.take(certificate, pickle.loads(data), is_own=is_own)  # noqa: S301 - a worker packed it; it has no program's words
 
     def labels(self, shadows: Shadows | None, asked: Any) -> Any:
         """Take a label that came to another worker, if the evidence is here."""
