@@ -125,6 +125,7 @@ class Service:
         found = mismatches(plan, certification.certificates, {one.name: one for one in self.deployed()})
         if what:
             deployment.changes.append(what)
+            self.router.certified.when_changed(deployment.name, what)
             self._add_change(deployment.name, what, found)
         for route, reasons in found.items():
             for reason in reasons:
@@ -211,6 +212,7 @@ async def launched(
     desk: Desk | None = None,
     engines: Callable[[Plan], Mapping[str, Engine]] | None = None,
     occupancies: Mapping[str, Occupancy] | None = None,
+    certificates: Mapping[str, Certificate] | None = None,
 ) -> AsyncGenerator[Service, None]:
     """A service whose engines are not started yet (see `Service.start`); leaving the block stops them.
 
@@ -222,12 +224,14 @@ async def launched(
         desk: keys and limits.
         engines: makes the engine of every process by its name, not started; `build` if not given.
         occupancies: of deployments whose engines other processes ask too.
+        certificates: of the plan's routes; read from their files if not given.
 
     Raises:
         SpecError: a checkpoint, or something that an engine needs, is not on this machine; a certificate cannot be
             read; or one does not hold, and `uncertified` is false.
     """
-    certification = Certification(plan=plan, certificates=certificates_of(plan), uncertified=uncertified)
+    found = certificates_of(plan) if certificates is None else certificates
+    certification = Certification(plan=plan, certificates=found, uncertified=uncertified)
     certification.differences()
     made = (engines or build)(plan)
     service = assemble(plan, made, ledger, certification, shadow=shadow, desk=desk, occupancies=occupancies)
@@ -389,6 +393,11 @@ def shadows_of(
         router,
         PriceBook(plan.file.prices),
         new_trace,
-        memory=ShadowMemory(None if ledger is None else ledger.beside("shadows.json")),
+        memory=shadow_memory(ledger),
         texts=KeptTexts(None if ledger is None else ledger.beside("shadowed.jsonl")),
     )
+
+
+def shadow_memory(ledger: Ledger | None) -> ShadowMemory:
+    """Where the evidence of routes is kept."""
+    return ShadowMemory(None if ledger is None else ledger.beside("shadows.json"))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -162,8 +162,12 @@ class Metrics:
         self.refresh()
         return generate_latest(self.registry)
 
-    def refresh(self) -> None:
-        """Take over the current state of every deployment and route."""
+    def refresh(self, loads: Iterable[Mapping[str, Any]] = ()) -> None:
+        """Take over the current state of every deployment and route.
+
+        Args:
+            loads: of mixtures of experts in other processes of the endpoint, as their `loads` says.
+        """
         for name, deployment in self._deployments.items():
             health = deployment.engine.health()
             self._up.labels(name).set(health.state == "ready")
@@ -173,7 +177,11 @@ class Metrics:
         self._routes.refresh(self._certified)
         if self._shadows is not None:
             self._shadows.refresh()
-        self._experts.refresh()
+        self._experts.refresh(loads)
+
+    def loads(self) -> dict[str, Any]:
+        """The load of the experts of every deployment that reports its routing."""
+        return self._experts.loads()
 
 
 class _EnginesOwn(Collector):
