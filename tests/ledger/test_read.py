@@ -201,6 +201,14 @@ def test_totals_since_any_moment_are_those_of_the_rows(place, drawn, first, sinc
     check()
 
 
+def test_many_tags_of_a_key_are_counted_as_far_as_an_index_can_hold_them(place):
+    record = a_record(a_pass())
+    record.trace.tags = tuple(f"{number:0100}" for number in range(100))
+    with Reader(written(place.where, record)) as reader:
+        assert [total.key for total in reader.totals(By.TAG)] == list(record.trace.tags[:9])
+        assert reader.action(record.trace.action).action.tags == ",".join(record.trace.tags)
+
+
 def test_counts_beyond_what_a_database_calls_an_integer_stop_nobody(place):
     giant = Usage(prompt=2**62, completion=2**53 + 1)
     records = [a_record(*(a_pass(number, usage=giant) for number in range(3)), action=f"a{one}") for one in range(2)]

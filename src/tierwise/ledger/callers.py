@@ -19,6 +19,9 @@ UsageKey = tuple[str, str, str, str]
 """Day (in UTC, `2026-01-31`), key, team and model."""
 
 _EPOCH = date(1970, 1, 1)
+_SHIFT = 10_000_000
+_DAY = (caller_totals.c.hour + literal_column(f"{24 * _SHIFT}")) // literal_column("24")
+"""The day of an hour, moved by `_SHIFT`: databases round a division towards 0."""
 _VALUES = ("actions", "passes", "estimated", *COUNTS, *AMOUNTS)
 USED = ("actions", "passes", *COUNTS, "dollars_tokens", "dollars_time")
 """What usage says, in the order of its sums."""
@@ -49,10 +52,10 @@ def usage_of_hours(
         where.append(table.c.key == key)
     if session is not None:
         where += [table.c.session == session, table.c.session != _NONE]
-    group = ((table.c.hour // literal_column("24")).label("day"), table.c.key, table.c.team, table.c.model)
+    group = (_DAY.label("day"), table.c.key, table.c.team, table.c.model)
     found = select(*group, *(func.sum(table.c[name]) for name in USED)).where(*where).group_by(*group)
     for day, of_key, team, model, *sums in connection.execute(found):
-        yield ((_EPOCH + timedelta(days=int(day))).isoformat(), of_key, team, model), sums
+        yield ((_EPOCH + timedelta(days=int(day) - _SHIFT)).isoformat(), of_key, team, model), sums
 
 
 def usage_of_rows(

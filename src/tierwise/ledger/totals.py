@@ -41,6 +41,9 @@ HOUR = 3600
 LONGEST_REASON = 300
 """Characters of a reason that actions are grouped by: keys of PostgreSQL's indexes are bounded."""
 
+LONGEST_TAGS = 1000
+"""Characters of all tags of a key, for the same reason: an action does not count under tags beyond."""
+
 _SHADOW = "shadow"
 """The reason under which shadows are counted."""
 
@@ -122,7 +125,7 @@ def add(connection: Connection, entries: Iterable[Entry]) -> None:
     for entry in entries:
         action, done = entry.action, entry.passes
         own = (action.model, grouped(action.reason))
-        by = (action.key or "", action.team or "", action.tags or "", action.session or "")
+        by = (action.key or "", action.team or "", _bounded_tags(action.tags or ""), action.session or "")
         if len(done) == 1:
             sums.add_single(action.started_at, own, by, _parts_of(done[0]))
         else:
@@ -143,7 +146,8 @@ def rebuild(connection: Connection) -> None:
     with connection.execute(found, execution_options={"yield_per": _FETCHED}) as rows:
         for (_, started_at, model, reason, tier, *by), some in groupby(rows, lambda row: tuple(row[:_OWN])):
             parts = [row[_OWN:] for row in some if row[_OWN] is not None]
-            sums.add(started_at, (model, grouped(reason)), tuple(by), tier, parts)
+            key, team, tags, session = by
+            sums.add(started_at, (model, grouped(reason)), (key, team, _bounded_tags(tags), session), tier, parts)
     for table in _KEYS:
         table.drop(connection, checkfirst=True)
         table.create(connection)
@@ -217,6 +221,11 @@ class _Sums:
         keys = sorted(self._callers.keys() | self._asked.keys())
         rows = [(*key, self._asked[key], *map(_bounded, self._callers[key])) for key in keys]
         _upsert(connection, caller_totals, rows)
+
+
+def _bounded_tags(tags: str) -> str:
+    """The tags that an action is counted under."""
+    return tags if len(tags) <= LONGEST_TAGS else tags[: LONGEST_TAGS + 1].rpartition(",")[0]
 
 
 def _zeros() -> list[float]:
