@@ -7,7 +7,6 @@ import sys
 import tempfile
 from collections import defaultdict
 from datetime import UTC, datetime
-from itertools import product
 from pathlib import Path
 
 import pytest
@@ -190,7 +189,7 @@ def test_totals_since_any_moment_are_those_of_the_rows(place, drawn, first, sinc
                 assert [total.key for total in totals] == sorted(groups)
                 for total in totals:
                     assert_adds_up(total, groups[total.key], prices or PRICES)
-            for key, session in product((None, "0a", "0b"), (None, "one", "other")):
+            for key, session in ((None, None), ("0a", None), ("0b", "other")):
                 assert_used(reader.usage(since, key=key, session=session), pairs, key, session)
 
     check()
