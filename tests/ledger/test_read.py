@@ -79,6 +79,14 @@ KEYS = {
 }
 
 
+def asked_by(number, record):
+    """The record, of one of three callers, two of whom name sessions."""
+    trace = record.trace
+    trace.key, trace.team = (("", ""), ("0a", "red"), ("0b", "red"))[number % 3]
+    trace.tags, trace.session = ((), ("ci",))[number % 2], ("", "one", "other")[number % 3 * (number % 2)]
+    return record
+
+
 def assert_adds_up(total, pairs, prices):
     """`total` is what the obvious loop over (record, pass) finds: whole numbers exactly, the others up to rounding."""
     done = [one for _, one in pairs if one]
@@ -99,13 +107,32 @@ def assert_adds_up(total, pairs, prices):
         assert math.isclose(found, math.fsum(parts), rel_tol=1e-12, abs_tol=max(least, 1e-12 * sum(map(abs, parts))))
 
 
+def assert_used(found, pairs, key, session):
+    """Usage is what the obvious loop finds, of a key and a session, by day, key and model."""
+    groups = defaultdict(list)
+    for record, done in pairs:
+        trace = record.trace
+        if key in (None, trace.key) and session in (None, trace.session):
+            groups[KEYS[By.DAY](record, done), trace.key, trace.team, record.model].append((record, done))
+    assert [(one.day, one.key, one.team, one.model) for one in found] == sorted(groups)
+    for one, group in zip(found, (groups[named] for named in sorted(groups)), strict=True):
+        done = [spent for _, spent in group if spent]
+        assert (one.actions, one.passes) == (len({record.trace.action for record, _ in group}), len(done))
+        for name in ("prompt", "cached", "completion", "reasoning"):
+            assert getattr(one, name) == sum(getattr(spent.usage, name) for spent in done)
+        costs = [PRICES.cost(spent).dollars for spent in done]
+        assert math.isclose(
+            one.dollars, math.fsum(costs), rel_tol=1e-9, abs_tol=max(1e-300, 1e-9 * max(costs, key=abs, default=0.0))
+        )
+
+
 @settings(max_examples=40, deadline=None)
 @given(actions, st.sampled_from([None, OTHER_PRICES]))
 def test_every_total_is_the_sum_of_its_passes_at_any_price(drawn, prices):
     records = []
     for number, (some, model, started_at) in enumerate(drawn):
         numbered = [a_pass(**{**fields(one), "number": position}) for position, one in enumerate(some)]
-        records.append(a_record(*numbered, action=f"a{number}", model=model, started_at=started_at))
+        records.append(asked_by(number, a_record(*numbered, action=f"a{number}", model=model, started_at=started_at)))
     pairs = [(record, done) for record in records for done in record.trace.passes or [None]]
     with tempfile.TemporaryDirectory() as folder, Reader(written(Path(folder, "l.db"), *records), prices) as reader:
         assert_adds_up(reader.total(), pairs, prices or PRICES)
@@ -145,7 +172,7 @@ def test_totals_since_any_moment_are_those_of_the_rows(place, drawn, first, sinc
     records = []
     for number, (some, model, started_at) in enumerate(drawn):
         numbered = [a_pass(**{**fields(one), "number": position}) for position, one in enumerate(some)]
-        records.append(a_record(*numbered, action=f"a{number}", model=model, started_at=started_at))
+        records.append(asked_by(number, a_record(*numbered, action=f"a{number}", model=model, started_at=started_at)))
     written(place.where, *records[:first])
     written(place.where, *records[first:])  # adds to totals that are there
     pairs = [(record, done) for record in records for done in record.trace.passes or [None]]
@@ -162,6 +189,8 @@ def test_totals_since_any_moment_are_those_of_the_rows(place, drawn, first, sinc
                 assert [total.key for total in totals] == sorted(groups)
                 for total in totals:
                     assert_adds_up(total, groups[total.key], prices or PRICES)
+            for key, session in ((None, None), ("0a", None), ("0b", "other")):
+                assert_used(reader.usage(since, key=key, session=session), pairs, key, session)
 
     check()
     engine = connect(place.location, patience=5.0)
@@ -169,6 +198,14 @@ def test_totals_since_any_moment_are_those_of_the_rows(place, drawn, first, sinc
         rebuild(connection)
     engine.dispose()
     check()
+
+
+def test_many_tags_of_a_key_are_counted_as_far_as_an_index_can_hold_them(place):
+    record = a_record(a_pass())
+    record.trace.tags = tuple(f"{number:0100}" for number in range(100))
+    with Reader(written(place.where, record)) as reader:
+        assert [total.key for total in reader.totals(By.TAG)] == list(record.trace.tags[:9])
+        assert reader.action(record.trace.action).action.tags == ",".join(record.trace.tags)
 
 
 def test_counts_beyond_what_a_database_calls_an_integer_stop_nobody(place):

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from tierwise.ledger.rows import CheckRow, DecisionRow, PassRow
     from tierwise.ledger.totals import Total
 
+_MOST_IN_TABLE = 200
+"""Rows that are fitted to the width of the terminal; more are plain lines."""
+
 app = typer.Typer(
     help="Show recorded actions, their passes and their cost.",
     no_args_is_help=True,
@@ -267,19 +270,32 @@ def _print_newest(newest: list[Summary]) -> None:
 
 
 def _print_totals(by: By, groups: list[Total], total: Total) -> None:
-    from rich.table import Table
-
-    table = Table(box=None, padding=(0, 2, 0, 0), show_footer=True)
-    table.add_column(by, footer="all")
     names = ("actions", "passes", "prompt", "cached", "completion", "reasoning", "seconds", "busy", "dollars")
-    for name, sum_of_all in zip(names, _total_cells(total), strict=True):
-        table.add_column(name, footer=sum_of_all, justify="right")
-    for group in groups:
-        table.add_row(_plain(group.key or "(no pass)"), *_total_cells(group))
+    rows = [(printable(group.key or "(no pass)"), *_total_cells(group)) for group in groups]
     console = _console()
-    console.print(table)
+    if len(rows) > _MOST_IN_TABLE:
+        _print_lines([(by, *names), *rows, ("all", *_total_cells(total))])
+    else:
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, padding=(0, 2, 0, 0), show_footer=True)
+        table.add_column(by, footer="all")
+        for name, sum_of_all in zip(names, _total_cells(total), strict=True):
+            table.add_column(name, footer=sum_of_all, justify="right")
+        for key, *cells in rows:
+            table.add_row(Text(key), *cells)
+        console.print(table)
     if total.estimated:
         console.print(f"Tokens of {total.estimated:,} of {total.passes:,} passes were counted from their streams.")
+
+
+def _print_lines(rows: list[tuple[str, ...]]) -> None:
+    """Rows whose first column is text and whose others are numbers. Rich takes a millisecond for each."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for first, *others in rows:
+        cells = (cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))
+        print("  ".join([first.ljust(widths[0]), *cells]))
 
 
 def _total_cells(total: Total) -> tuple[str, ...]:

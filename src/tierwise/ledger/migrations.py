@@ -65,6 +65,11 @@ UPGRADES: Mapping[int, Sequence[str]] = {
             account VARCHAR NOT NULL, used_at DOUBLE PRECISION NOT NULL, PRIMARY KEY (account)
         )""",
     ),
+    7: (  # totals by who asked, which are read in place of the index by key
+        "DROP INDEX ix_actions_key",
+        "DROP INDEX ix_actions_caller",
+        "CREATE INDEX ix_actions_caller ON actions (caller) WHERE caller <> ''",
+    ),
 }
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,7 +34,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError
 
-from tierwise.ledger import sqlite, totals
+from tierwise.ledger import callers, sqlite, totals
 from tierwise.ledger.by import By
 from tierwise.ledger.database import check_version, connect, is_corrupt, is_foreign
 from tierwise.ledger.idle import Busy
@@ -198,30 +198,10 @@ class Reader:
         with self._reading() as ledger:
             if "key" not in ledger.columns(actions):
                 return []
-            asked = [(actions.c.key, key), (actions.c.session, session)]
-            where = and_(
-                actions.c.started_at >= since, *(column == value for column, value in asked if value is not None)
-            )
-            group = (
-                actions.c.date,
-                func.coalesce(actions.c.key, ""),
-                func.coalesce(actions.c.team, ""),
-                actions.c.model,
-            )
-            counted = ledger.connection.execute(select(*group, func.count()).where(where).group_by(*group)).all()
-            parts = ("prompt", "cached", "completion", "reasoning", "dollars_tokens", "dollars_time")
-            sums = [func.count(), *(func.sum(passes.c[name]) for name in parts)]
-            joined = passes.join(actions, passes.c.action == actions.c.id)
-            summed = select(*group, *sums).select_from(joined).where(where).group_by(*group)
-            of_passes = {tuple(row[:4]): row[4:] for row in ledger.connection.execute(summed)}
-        found = []
-        for *group_key, number in sorted(tuple(row) for row in counted):
-            of = of_passes.get(tuple(group_key), (0,) * 7)
-            tokens: dict[str, Any] = dict(zip(parts[:4], map(int, of[1:5]), strict=True))
-            names: dict[str, Any] = dict(zip(("day", "key", "team", "model"), group_key, strict=True))
-            dollars = float(of[5]) + float(of[6])
-            found.append(Usage(**names, actions=number, passes=int(of[0]), **tokens, dollars=dollars))
-        return found
+            sums: defaultdict[callers.UsageKey, list[Any]] = defaultdict(lambda: [0] * len(callers.USED))
+            for named, values in ledger.usage(since, key, session):
+                sums[named] = [one + more for one, more in zip(sums[named], values, strict=True)]
+        return [_used(named, dict(zip(callers.USED, sums[named], strict=True))) for named in sorted(sums)]
 
     def window(self) -> tuple[float, float] | None:
         """When the first pass began and when the last ended, in seconds since 1970; None without a pass."""
@@ -299,7 +279,8 @@ class Reader:
 
     def _find(self, ledger: _Snapshot, name: str) -> ActionRow:
         begins = and_(actions.c.id >= name, actions.c.id < name + chr(sys.maxunicode))
-        for called in ([actions.c.id == name], [begins, actions.c.caller == name]):
+        is_callers = and_(actions.c.caller == name, actions.c.caller != literal_column("''"))  # as its index is defined
+        for called in ([actions.c.id == name], [begins, is_callers]):
             found = {one.id: one for condition in called for one in ledger.newest(condition, 6)}
             if len(found) == 1:
                 return next(iter(found.values()))
@@ -374,17 +355,45 @@ class _Snapshot:
         if by in totals.OF_CALLERS:
             column = totals.OF_CALLERS[by]
             key = key if column in self.columns(actions) else func.substr(actions.c.id, 1, 0)  # one group
-        if self._version < VERSION or by in totals.OF_CALLERS:
+        if self._version < VERSION:
             yield from totals.of_rows(self.connection, key, totals.began(since))
             return
-        hour = None
-        if since is not None:
-            since = max(-_FARTHEST, min(_FARTHEST, since))
-            hour = totals.hour_of(since)
-            hour += hour * totals.HOUR < since
-            cut = and_(totals.began(since), actions.c.started_at < hour * totals.HOUR)
+        cut, hour = _divided(since)
+        if cut is not None:
             yield from totals.of_rows(self.connection, key, cut)
-        yield from totals.of_hours(self.connection, by, hour)
+        if by in totals.OF_CALLERS:
+            yield from callers.of_hours(self.connection, by, hour)
+        else:
+            yield from totals.of_hours(self.connection, by, hour)
+
+    def usage(
+        self, since: float, key: str | None, session: str | None
+    ) -> Iterator[tuple[callers.UsageKey, Sequence[Any]]]:
+        """What was used since a moment, in pieces."""
+        if self._version < VERSION:
+            yield from callers.usage_of_rows(self.connection, totals.began(since), key, session)
+            return
+        cut, hour = _divided(since)
+        if cut is not None:
+            yield from callers.usage_of_rows(self.connection, cut, key, session)
+        yield from callers.usage_of_hours(self.connection, hour, key, session)
+
+
+def _divided(since: float | None) -> tuple[ColumnElement[bool] | None, int | None]:
+    """Where the rows of the hour are that a moment cuts, None without one; and the first whole hour after it."""
+    if since is None:
+        return None, None
+    since = max(-_FARTHEST, min(_FARTHEST, since))
+    hour = totals.hour_of(since)
+    hour += hour * totals.HOUR < since
+    return and_(totals.began(since), actions.c.started_at < hour * totals.HOUR), hour
+
+
+def _used(named: callers.UsageKey, sums: dict[str, Any]) -> Usage:
+    dollars = float(sums.pop("dollars_tokens")) + float(sums.pop("dollars_time"))
+    day, key, team, model = named
+    whole = {name: int(value) for name, value in sums.items()}
+    return Usage(day=day, key=key, team=team, model=model, dollars=dollars, **whole)
 
 
 def _by_single(groups: dict[str, Total]) -> dict[str, Total]:

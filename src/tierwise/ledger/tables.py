@@ -24,12 +24,13 @@ from sqlalchemy import (
     Numeric,
     String,
     Table,
+    literal_column,
 )
 from sqlalchemy.types import TypeEngine
 
 from tierwise.ledger.rows import ActionRow, CheckRow, ContentRow, DecisionRow, PassRow
 
-VERSION = 6
+VERSION = 7
 """Version of the tables; `migrations.py` upgrades older ones."""
 
 metadata = MetaData()
@@ -75,8 +76,8 @@ decisions = Table("decisions", metadata, _action(), *_columns(DecisionRow, "posi
 contents = Table("contents", metadata, _action(), *_columns(ContentRow))
 
 Index("ix_actions_started_at", actions.c.started_at)
-Index("ix_actions_caller", actions.c.caller)
-Index("ix_actions_key", actions.c.key, actions.c.started_at)
+_has_caller = actions.c.caller != literal_column("''")
+Index("ix_actions_caller", actions.c.caller, sqlite_where=_has_caller, postgresql_where=_has_caller)
 
 COUNTS = ("prompt", "cached", "completion", "reasoning")
 """Integer fields of passes that are summed."""
@@ -116,3 +117,19 @@ pass_totals = Table(
     *(Column(name, Double, nullable=False) for name in AMOUNTS),
 )
 """Sums over the passes of an hour's actions."""
+
+caller_totals = Table(
+    "caller_totals",
+    metadata,
+    _hour(),
+    *(Column(name, String, primary_key=True) for name in ("key", "team", "tags", "session", "model", "deployment")),
+    *(Column(name, BigInteger, nullable=False) for name in ("actions", "passes", "estimated")),
+    *(Column(name, _SUM, nullable=False) for name in COUNTS),
+    *(Column(name, Double, nullable=False) for name in AMOUNTS),
+    sqlite_with_rowid=False,
+)
+"""The same by who asked, in texts that are empty without one. An action with several deployments is counted at that of
+its first pass, one without passes at an empty one."""
+
+_has_session = caller_totals.c.session != literal_column("''")
+Index("ix_caller_totals_session", caller_totals.c.session, sqlite_where=_has_session, postgresql_where=_has_session)

@@ -22,7 +22,17 @@ from tierwise.ledger.adding import compiled, execute
 from tierwise.ledger.by import By
 from tierwise.ledger.records import SHADOW_OF
 from tierwise.ledger.rows import Entry
-from tierwise.ledger.tables import AMOUNTS, COUNTS, GROUPS, OF_ACTIONS, action_totals, actions, pass_totals, passes
+from tierwise.ledger.tables import (
+    AMOUNTS,
+    COUNTS,
+    GROUPS,
+    OF_ACTIONS,
+    action_totals,
+    actions,
+    caller_totals,
+    pass_totals,
+    passes,
+)
 from tierwise.spec.call import Usage
 
 HOUR = 3600
@@ -31,19 +41,32 @@ HOUR = 3600
 LONGEST_REASON = 300
 """Characters of a reason that actions are grouped by: keys of PostgreSQL's indexes are bounded."""
 
+LONGEST_TAGS = 1000
+"""Characters of all tags of a key, for the same reason: an action does not count under tags beyond."""
+
 _SHADOW = "shadow"
 """The reason under which shadows are counted."""
 
 OF_CALLERS = {By.KEY: "key", By.TEAM: "team", By.TAG: "tags", By.SESSION: "session"}
-"""Groupings by who asked, with their columns. Summed from the rows: totals would grow with each session."""
+"""Groupings by who asked, with their columns."""
 
 _EPOCH = date(1970, 1, 1)
-_KEYS = {action_totals: ("hour", "dimension", "value"), pass_totals: ("hour", *OF_ACTIONS, *GROUPS)}
-_VALUES = {action_totals: ("actions",), pass_totals: ("passes", "estimated", *COUNTS, *AMOUNTS)}
+_KEYS = {
+    action_totals: ("hour", "dimension", "value"),
+    pass_totals: ("hour", *OF_ACTIONS, *GROUPS),
+    caller_totals: ("hour", *OF_CALLERS.values(), "model", "deployment"),
+}
+_VALUES = {
+    action_totals: ("actions",),
+    pass_totals: ("passes", "estimated", *COUNTS, *AMOUNTS),
+    caller_totals: ("actions", "passes", "estimated", *COUNTS, *AMOUNTS),
+}
 _PARTS = (*GROUPS, "exact", *COUNTS, *AMOUNTS)
 """Fields of a pass that totals are computed from."""
 _parts_of = attrgetter(*_PARTS)
 _LARGEST = 2**63 - 1
+_OWN = 5 + len(OF_CALLERS)
+"""Columns of actions, before those of passes, when totals are rebuilt."""
 _FETCHED = 5000
 """Rows per fetch when totals are rebuilt."""
 
@@ -102,25 +125,29 @@ def add(connection: Connection, entries: Iterable[Entry]) -> None:
     for entry in entries:
         action, done = entry.action, entry.passes
         own = (action.model, grouped(action.reason))
+        by = (action.key or "", action.team or "", _bounded_tags(action.tags or ""), action.session or "")
         if len(done) == 1:
-            sums.add_single(action.started_at, own, _parts_of(done[0]))
+            sums.add_single(action.started_at, own, by, _parts_of(done[0]))
         else:
-            sums.add(action.started_at, own, action.tier, [_parts_of(one) for one in done])
+            sums.add(action.started_at, own, by, action.tier, [_parts_of(one) for one in done])
     sums.store(connection)
 
 
 def rebuild(connection: Connection) -> None:
     """Rebuild all totals from the rows."""
     columns = [passes.c[name] for name in _PARTS]
+    asked = [func.coalesce(actions.c[name], "") for name in OF_CALLERS.values()]
     found = (
-        select(actions.c.id, actions.c.started_at, actions.c.model, actions.c.reason, actions.c.tier, *columns)
+        select(actions.c.id, actions.c.started_at, actions.c.model, actions.c.reason, actions.c.tier, *asked, *columns)
         .select_from(actions.outerjoin(passes, passes.c.action == actions.c.id))
         .order_by(actions.c.started_at, actions.c.id)
     )
     sums = _Sums()
     with connection.execute(found, execution_options={"yield_per": _FETCHED}) as rows:
-        for (_, started_at, model, reason, tier), some in groupby(rows, lambda row: row[:5]):
-            sums.add(started_at, (model, grouped(reason)), tier, [row[5:] for row in some if row[5] is not None])
+        for (_, started_at, model, reason, tier, *by), some in groupby(rows, lambda row: tuple(row[:_OWN])):
+            parts = [row[_OWN:] for row in some if row[_OWN] is not None]
+            key, team, tags, session = by
+            sums.add(started_at, (model, grouped(reason)), (key, team, _bounded_tags(tags), session), tier, parts)
     for table in _KEYS:
         table.drop(connection, checkfirst=True)
         table.create(connection)
@@ -135,32 +162,51 @@ class _Sums:
         self._passes: defaultdict[tuple[Any, ...], list[float]] = defaultdict(_zeros)
         self._singles: defaultdict[tuple[Any, ...], list[float]] = defaultdict(_zeros)
         """Of actions of one pass each, which most are: each sum counts as many actions as passes."""
+        self._callers: defaultdict[tuple[Any, ...], list[float]] = defaultdict(_zeros)
+        self._asked: Counter[tuple[Any, ...]] = Counter()
+        """Actions, by the keys of `_callers`."""
 
-    def add_single(self, started_at: float, own: tuple[str, str], part: Sequence[Any]) -> None:
+    def add_single(self, started_at: float, own: tuple[str, str], by: tuple[str, ...], part: Sequence[Any]) -> None:
         """As `add`, of an action with one pass."""
         tier, deployment, role, outcome, exact, *values = part
-        sums = self._singles[floor(started_at) // HOUR, *own, tier, deployment, role, outcome]
+        hour = floor(started_at) // HOUR
+        sums = self._singles[hour, *own, tier, deployment, role, outcome]
+        asked = (hour, *by, own[0], deployment)
+        of_caller = self._callers[asked]
+        self._asked[asked] += 1
         sums[0] += 1
+        of_caller[0] += 1
         if not exact:
             sums[1] += 1
+            of_caller[1] += 1
         for place, value in enumerate(values, 2):
             if value:
                 sums[place] += value
+                of_caller[place] += value
 
-    def add(self, started_at: float, own: tuple[str, str], tier: str, parts: Sequence[Sequence[Any]]) -> None:
-        """Add one action: its `OF_ACTIONS`, the tier that answered, and the `_PARTS` of each pass."""
+    def add(
+        self,
+        started_at: float,
+        own: tuple[str, str],
+        by: tuple[str, ...],
+        tier: str,
+        parts: Sequence[Sequence[Any]],
+    ) -> None:
+        """Add one action: its `OF_ACTIONS`, its `OF_CALLERS`, the tier that answered, and the `_PARTS` of each pass."""
         hour = hour_of(started_at)
+        asked = (hour, *by, own[0])
+        self._asked[*asked, parts[0][1] if parts else ""] += 1
         for dimension, value in zip(OF_ACTIONS, own, strict=True):
             self._actions[hour, dimension, value] += 1
         for place, (dimension, unspent) in enumerate(zip(GROUPS, (tier, "", "", ""), strict=True)):
             for value in {part[place] for part in parts} or {unspent}:
                 self._actions[hour, dimension, value] += 1
         for part in parts:
-            sums = self._passes[(hour, *own, *part[:4])]
-            sums[0] += 1
-            sums[1] += not part[4]
-            for place in range(2, len(sums)):
-                sums[place] += part[place + 3]
+            for sums in (self._passes[(hour, *own, *part[:4])], self._callers[*asked, part[1]]):
+                sums[0] += 1
+                sums[1] += not part[4]
+                for place in range(2, len(sums)):
+                    sums[place] += part[place + 3]
 
     def store(self, connection: Connection) -> None:
         """Write in a fixed row order, so that two writers cannot deadlock."""
@@ -172,6 +218,14 @@ class _Sums:
         self._singles.clear()
         _upsert(connection, action_totals, [(*key, number) for key, number in sorted(self._actions.items())])
         _upsert(connection, pass_totals, [(*key, *map(_bounded, sums)) for key, sums in sorted(self._passes.items())])
+        keys = sorted(self._callers.keys() | self._asked.keys())
+        rows = [(*key, self._asked[key], *map(_bounded, self._callers[key])) for key in keys]
+        _upsert(connection, caller_totals, rows)
+
+
+def _bounded_tags(tags: str) -> str:
+    """The tags that an action is counted under."""
+    return tags if len(tags) <= LONGEST_TAGS else tags[: LONGEST_TAGS + 1].rpartition(",")[0]
 
 
 def _zeros() -> list[float]:
@@ -221,7 +275,7 @@ def of_hours(connection: Connection, by: By | None, since: int | None) -> Iterat
     summed = select(pass_totals.c.deployment, *_key(pass_totals, by), *sums).group_by(pass_totals.c.deployment)
     for deployment, *found in connection.execute(_of(summed, pass_totals, by, since)):
         key, values = found[: -len(sums)], found[-len(sums) :]
-        yield deployment, _total(_name(by, key), values)
+        yield deployment, total_of(_name(by, key), values)
 
 
 def of_rows(
@@ -241,7 +295,7 @@ def of_rows(
     summed = select(passes.c.deployment, key, *sums).select_from(joined).where(where)
     summed = summed.where(passes.c.deployment.is_not(None)).group_by(passes.c.deployment, *groups)
     for deployment, name, *values in connection.execute(summed):
-        yield deployment, _total(name, values)
+        yield deployment, total_of(name, values)
 
 
 def _is_of_passes(key: ColumnElement[str]) -> bool:
@@ -291,9 +345,9 @@ def _name(by: By | None, key: Sequence[Any]) -> str:
     return (_EPOCH + timedelta(hours=key[0])).isoformat() if by is By.DAY else str(key[0])
 
 
-def _total(key: str, values: Sequence[Any]) -> Total:
-    """Convert sums: PostgreSQL returns integers as decimals."""
+def total_of(key: str, values: Sequence[Any], actions: int = 0) -> Total:
+    """Convert sums over passes: PostgreSQL returns integers as decimals."""
     names = _VALUES[pass_totals]
     pairs = zip(names, values, strict=True)
     found: dict[str, Any] = {name: float(value) if name in AMOUNTS else int(value) for name, value in pairs}
-    return Total(key=key, **found)
+    return Total(key=key, actions=actions, **found)
