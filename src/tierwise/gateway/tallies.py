@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
+from math import inf
 from typing import TYPE_CHECKING
 
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector, CollectorRegistry
-from prometheus_client.utils import INF, floatToGoString
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -53,7 +53,7 @@ class Durations(Collector):
     def __init__(
         self, registry: CollectorRegistry, name: str, about: str, label: str, *, bounds: Sequence[float]
     ) -> None:
-        self._name, self._about, self._label, self._bounds = name, about, label, (*bounds, INF)
+        self._name, self._about, self._label, self._bounds = name, about, label, (*bounds, inf)
         self._of: dict[str, tuple[list[int], list[float]]] = {}
         """By the value of the label: observations of each bucket, and the sum of all seconds."""
         registry.register(self)
@@ -75,6 +75,6 @@ class Durations(Collector):
                 buckets, seen = [], 0
                 for bound, count in zip(self._bounds, counts, strict=True):
                     seen += count
-                    buckets.append((floatToGoString(bound), seen))
+                    buckets.append(("+Inf" if bound == inf else str(float(bound)), seen))
                 family.add_metric([value], buckets, total[0])
             yield family
