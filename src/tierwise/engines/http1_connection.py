@@ -95,7 +95,10 @@ class Connection(asyncio.Protocol):
         self._forget()
         self.is_idle = False
         self._silent_seconds = silent_seconds
-        self._silence = self.loop.call_later(silent_seconds, self._check)
+        silent_at = self.loop.time() + silent_seconds
+        if self._silence is None or self._silence.when() > silent_at:
+            self._stop_looking()
+            self._silence = self.loop.call_at(silent_at, self._check)
         try:
             if len(parts) > 2 or len(parts[-1]) > _JOINED_BYTES:
                 self.transport.writelines(parts)
@@ -103,7 +106,7 @@ class Connection(asyncio.Protocol):
                 self.transport.write(b"".join(parts))  # one system call costs less than a vector of two parts
             while not self._has_head:
                 self.require()
-                await self.wait()
+                await self.something()
         except BaseException:
             self.release()
             raise
@@ -150,9 +153,6 @@ class Connection(asyncio.Protocol):
 
     def release(self) -> None:
         """End the request: keep the connection if its response is complete, else close it."""
-        if self._silence is not None:
-            self._silence.cancel()
-            self._silence = None
         if not (self.is_complete and self._keeps_alive and self.may_be_used):
             self.abort()
             return
@@ -176,8 +176,18 @@ class Connection(asyncio.Protocol):
         """Whether it has not been idle for long."""
         return self.loop.time() - self._idle_since < KEEP_SECONDS
 
+    def _stop_looking(self) -> None:
+        if self._silence is not None:
+            self._silence.cancel()
+            self._silence = None
+
     def _check(self) -> None:
-        """End a response whose server has been silent while it was waited for."""
+        """End a response whose server has been silent while it was waited for. One timer looks after all requests of a
+        connection: it comes early for the later ones, and then looks again.
+        """
+        self._silence = None
+        if self.is_idle:
+            return
         now = self.loop.time()
         silent_at = (now if self._waits_since is None else self._waits_since) + self._silent_seconds
         if now < silent_at:
@@ -225,6 +235,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._is_lost = True
+        self._stop_looking()
         if not self.is_complete and self.error is None:
             if self._ends_with_connection and exc is None:
                 self.is_complete = True

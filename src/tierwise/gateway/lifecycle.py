@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
@@ -129,13 +128,33 @@ class RequestLifecycle:
         if context.caller is not None or context.parsed.ceilings is not None:
             await self._admit(context)
         numbers = range(context.parsed.choices)
-        with self._remembering(context, is_stopped):
+        self._metrics.begun()
+        try:
             sinks = [discard if show is None else _sink(context, number, show, pass_on) for number in numbers]
             context.answers = await _all_choices(context, sinks)
             if show is None:
                 context.show_moment()
             if complete is not None:
                 await complete()
+            context.ending = "answered"
+        except asyncio.CancelledError:
+            if is_stopped():
+                context.ending, context.error = "failed", "the server was stopped"
+            raise
+        except TierwiseError as error:
+            context.fail(error)
+            if isinstance(error, PolicyError):
+                _LOG.error("action %s failed with an internal error", context.trace.action, exc_info=error)
+            raise
+        except Exception as error:  # a bug: the user gets it in OpenAI's format
+            _LOG.error("action %s failed with an internal error", context.trace.action, exc_info=error)
+            failure = PolicyError(f"internal error in Tierwise: {error!r}; see its log")
+            context.fail(failure)
+            raise failure from error
+        finally:
+            if context.grant is not None:
+                context.grant.settle(context.trace)
+            self._keep(context.record())
         if (shadows := self._service.shadows) is not None:
             shadows.offer(_answered(context))
 
@@ -176,32 +195,6 @@ class RequestLifecycle:
                 error=str(error),
             )
         )
-
-    @contextmanager
-    def _remembering(self, context: RequestContext, is_stopped: Callable[[], bool]) -> Generator[None]:
-        """Count an action while it runs, and record it in the ledger when it ends."""
-        self._metrics.begun()
-        try:
-            yield
-            context.ending = "answered"
-        except TierwiseError as error:
-            context.fail(error)
-            if isinstance(error, PolicyError):
-                _LOG.error("action %s failed with an internal error", context.trace.action, exc_info=error)
-            raise
-        except Exception as error:  # a bug: the user gets it in OpenAI's format
-            _LOG.error("action %s failed with an internal error", context.trace.action, exc_info=error)
-            failure = PolicyError(f"internal error in Tierwise: {error!r}; see its log")
-            context.fail(failure)
-            raise failure from error
-        except asyncio.CancelledError:
-            if is_stopped():
-                context.ending, context.error = "failed", "the server was stopped"
-            raise
-        finally:
-            if context.grant is not None:
-                context.grant.settle(context.trace)
-            self._keep(context.record())
 
     def _keep(self, record: Record) -> None:
         """Record a user's action, which has ended."""

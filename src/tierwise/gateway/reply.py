@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Self
 
@@ -124,6 +124,17 @@ class EventStream:
             self._held[choice] = [event]
         else:
             self._held.setdefault(choice, []).append(event)
+
+    def chunks(self, choice: int, chunks: Sequence[Chunk], written: Callable[[int, Chunk], bytes]) -> bool:
+        """Add the events of chunks that came together, as `written` makes them, and `flush`."""
+        if self._has_begun:  # nothing is held back any more
+            events = [event for chunk in chunks if (event := written(choice, chunk))]
+            self._is_silent = self._is_silent and not events
+            self._waiting += events
+        else:
+            for chunk in chunks:
+                self.chunk(choice, chunk, written(choice, chunk))
+        return self.flush()
 
     def event(self, event: bytes) -> None:
         """Add one event."""
