@@ -113,6 +113,8 @@ class EventStream:
         self._exchange.when_writable = None
         if self._beginning is not None:
             self._beginning.cancel()
+        # These lead back here: all of the request would be left to the garbage collector.
+        del self._timer, self._beginning, self._headers, self._progress, self._is_showing
 
     def chunk(self, choice: int, chunk: Chunk, event: bytes) -> None:
         """Add the event of a chunk, or keep it until there is content. Nothing is sent for an empty one."""
