@@ -11,7 +11,6 @@ MOST_BYTES = 64 * 1024 * 1024
 
 _BOM = b"\xef\xbb\xbf"
 _DONE = b"data: [DONE]\n\n"
-_BETWEEN = b"\n\ndata: {"
 
 
 class Batch(NamedTuple):
@@ -104,15 +103,15 @@ class EventParser:
         if not (self._is_between and block.startswith(b"data: {")) or b"\r" in block:
             return None
         events = block if block.endswith(b"}\n\n") else block.removesuffix(_DONE)
-        first = events[6:-2]
-        joined = first.replace(_BETWEEN, b",{")
+        each = events[6:-2].split(b"\n\ndata: {")
+        joined = b",{".join(each)
         if b"\n" in joined or not events.endswith(b"}\n\n"):
             return None
         self._head = None
         self.has_any = True
         if events is not block:
             self.is_done, self._is_between = True, False
-        return Batch(joined, 1 + (len(first) - len(joined)) // (len(_BETWEEN) - 2), events)
+        return Batch(joined, len(each), events)
 
     def rest(self) -> list[bytes]:
         """The incomplete event at the end of a stream, if it can be parsed."""
