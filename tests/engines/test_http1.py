@@ -225,3 +225,25 @@ def test_a_block_that_was_declined_is_the_last_until_the_reader_is_back():
             assert response.is_complete
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("rest", "connections"),
+    [([b"2\r\nhi\r\n", b"0\r\n\r\n"], 1), ([b"2\r\nhi\r\n"], 2), ([b"no chunk"], 2)],
+    ids=["ends", "does not end", "is no HTTP"],
+)
+def test_a_response_that_nobody_reads_to_its_end_leaves_its_connection_to_the_next(rest, connections):
+    server = Server(CHUNKED + b"1\r\na\r\n", *rest)
+
+    async def main() -> None:
+        async with asking(server) as post:
+            for _ in range(2):
+                async with await post(b"{}") as response:
+                    assert await response.next() == b"a"
+                    response.finish(0.1)
+                await asyncio.sleep(0.15)
+            if connections == 2:
+                await asyncio.wait_for(server.left.wait(), 2)
+        assert server.connections == connections
+
+    asyncio.run(main())

@@ -72,6 +72,8 @@ class Connection(asyncio.Protocol):
         self._silence: asyncio.TimerHandle | None = None
         self.take_on: Callable[[bytes], bool] | None = None
         """Takes each block of the body in place of a reader, who is woken when it returns false."""
+        self._ending: asyncio.TimerHandle | None = None
+        """Closes it unless its response is complete in time, which nobody reads any more."""
         self._is_lost = False
         self._is_paused = False
         self._gathers = False
@@ -164,6 +166,20 @@ class Connection(asyncio.Protocol):
         self._idle_since = self.loop.time()
         self._pool.keep(self)
 
+    def release_soon(self, seconds: float) -> None:
+        """`release` it as soon as its response is complete. What still comes of that is dropped; after so many seconds
+        the connection is closed.
+        """
+        if self.is_complete:
+            self.release()
+        else:
+            self._ending = self.loop.call_later(seconds, self.abort)
+
+    def _end(self) -> None:
+        if self._ending is not None:
+            self._ending.cancel()
+            self._ending = None
+
     def abort(self) -> None:
         self._fail(aiohttp.ServerDisconnectedError("the connection was closed here"))
 
@@ -225,7 +241,11 @@ class Connection(asyncio.Protocol):
         self._unparsed = 0 if self._has_parsed else self._unparsed + len(data)
         if self._unparsed > HEAD_BYTES and not self.is_complete:
             self._fail(InvalidHttp(_TOO_LARGE))
-        if self.take_on is not None:
+        if self._ending is not None:
+            if self.is_complete:
+                self._end()
+                self.release()
+        elif self.take_on is not None:
             self._waits_since = self.loop.time()
             if (self.held and not self.take_on(self.take())) or self.is_complete:
                 self.take_on = None  # what comes before the reader is back waits for him
@@ -236,6 +256,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._is_lost = True
         self._stop_looking()
+        self._end()
         if not self.is_complete and self.error is None:
             if self._ends_with_connection and exc is None:
                 self.is_complete = True

@@ -115,6 +115,8 @@ class EventParser:
 
     def rest(self) -> list[bytes]:
         """The incomplete event at the end of a stream, if it can be parsed."""
+        if self.is_done:
+            return []
         found: list[bytes] = []
         self._take(b"".join(self._line), found)
         self._flush(found)
