@@ -2,6 +2,7 @@
 
     python benchmarks/clients.py --into FOLDER [--only openai,codex] [--json FILE] [--table docs/apis.md]
     python benchmarks/clients.py --into FOLDER --only claude_code,codex --models fast --checkpoint FILE.gguf
+    python benchmarks/clients.py --into FOLDER --models fast --silent 40
 
 Installs the clients of `CLIENTS` under FOLDER, those in Python into virtual environments and the others with npm, each
 once. `--table` writes their rows into a table of the documentation, and leaves those of other clients as they are. The
@@ -10,7 +11,8 @@ client ran the tool (coding agents: wrote the file) and ended with its result; L
 answer without a tool, and to raise their own error for a model that is not there. Exits with 1 if a cell is not met, or
 if an action has no answer. With `--checkpoint` the tiers run on llama.cpp with that file, and Claude Code and Codex
 send short prompts and few tools. The model may then be the reason that a cell is not met, so only actions without an
-answer count.
+answer count. With `--silent` the scripted server says nothing for so long before each answer, and Codex is told to give
+up after 20 s without an event (300 s, if it is not told).
 """
 
 from __future__ import annotations
@@ -40,7 +42,9 @@ TASK = "Write the text `17 degrees` into the file hello.txt in this folder. Do n
 ALL_WELL = "all as it should be"
 """What a program says that does several things in one process, because it takes seconds to start."""
 SECONDS, REAL_SECONDS = 180, 1200
-"""For one run of a client: on the scripted server, and on a real model."""
+"""For one run of a client: on the scripted server, and on a real model or a server that is silent for long."""
+IDLE_SECONDS = 20
+"""After which Codex gives up on a silent server."""
 SYSTEM = "You are a coding agent. Use your tools to change files, then say what you did."
 """Instead of prompts of thousands of tokens, for a small model."""
 BEGIN, END = "<!-- clients -->", "<!-- end of clients -->"
@@ -130,11 +134,13 @@ CLIENTS = {
 class Clients:
     """Installs clients under a folder, and runs one task with each."""
 
-    def __init__(self, folder: Path, url: str, *, is_real: bool = False) -> None:
+    def __init__(self, folder: Path, url: str, *, is_real: bool = False, is_silent: bool = False) -> None:
         self._folder, self._url = folder, url
         self._is_real = is_real
         """Whether a real, small model answers."""
-        self._seconds = REAL_SECONDS if is_real else SECONDS
+        self._is_silent = is_silent
+        self._idle_seconds = IDLE_SECONDS if is_silent else REAL_SECONDS
+        self._seconds = REAL_SECONDS if is_real or is_silent else SECONDS
 
     def openai(self, model: str) -> str:
         return self._both(self._python("openai"), "use_openai.py", model)
@@ -235,7 +241,9 @@ class Clients:
     def codex(self, model: str) -> str:
         keys = {"name": "Tierwise", "base_url": self._url, "env_key": "TIERWISE_KEY", "wire_api": "responses"}
         provider = ",".join(f'{name}="{value}"' for name, value in keys.items())
-        provider += f",stream_idle_timeout_ms={1000 * REAL_SECONDS}"  # for which the first token may take
+        provider += f",stream_idle_timeout_ms={1000 * self._idle_seconds}"
+        if self._is_silent:
+            provider += ",stream_max_retries=0"
         settings = ("-c", f"model_providers.tierwise={{{provider}}}", "-c", "model_provider=tierwise")
         # What contains its commands is no part of this test, and needs rights that a container may lack.
         flags = ["--skip-git-repo-check", "--sandbox", "danger-full-access", "--model", model]
@@ -367,6 +375,7 @@ def main() -> None:
     parser.add_argument("--only", default=",".join(CLIENTS), help="clients, by comma")
     parser.add_argument("--models", default=",".join(MODELS), help="tiers and routes, by comma")
     parser.add_argument("--checkpoint", type=Path, help="a GGUF file to run instead of the scripted server")
+    parser.add_argument("--silent", type=float, default=0.0, metavar="SECONDS", help="the scripted server's, at first")
     parser.add_argument("--json", type=Path, help="write the results to this file")
     parser.add_argument("--table", type=Path, help="a page whose table of clients gets their rows")
     options = parser.parse_args()
@@ -382,10 +391,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         with (
-            running(PROGRAMS / "upstream.py", log=folder / "upstream.log") as (_, upstream),
+            running(PROGRAMS / "upstream.py", str(options.silent), log=folder / "upstream.log") as (_, upstream),
             tierwise(_config(options.checkpoint, upstream), folder) as (_, url),
         ):
-            clients = Clients(options.into.resolve(), url, is_real=options.checkpoint is not None)
+            clients = Clients(
+                options.into.resolve(), url, is_real=options.checkpoint is not None, is_silent=options.silent > 0
+            )
             versions = {}
             for name in names:
                 versions[name] = clients.version(name)

@@ -1,7 +1,7 @@
 """The cost of writing to the ledger per request, and of queries on a large ledger.
 
     python benchmarks/ledger.py [--actions 5000] [--folder .]
-    python benchmarks/ledger.py --rates 50,500,2000 [--seconds 4] [--ledger FILE|URL] [--folder .]
+    python benchmarks/ledger.py --rates 50,500,2000 [--seconds 4] [--stored 200000] [--ledger FILE|URL] [--folder .]
     python benchmarks/ledger.py --stored 1000000 [--ledger FILE|URL] [--folder .]
 
 The first command measures writes: `Ledger.write` next to a bare `os.write` of the same line, in the same run. `paced`
@@ -9,7 +9,7 @@ leaves 2 ms between actions, like requests; `flat out` leaves none, so that the 
 interpreter, and the time until everything is stored gives its throughput.
 
 The second command measures what an action costs in CPU time at so many actions a second: entry, line and journal in the
-thread of the request, and its share of the writer's batches.
+thread of the request, and its share of the writer's batches; with `--stored`, on a ledger that has so many actions.
 
 The third command measures reads: it fills a ledger with that many actions of 30 days (1, 2 or 3 passes each), and runs
 `tierwise ledger` as a user does. The run with the least CPU time of five counts. Exits with 1 if, on SQLite, a sum
@@ -22,7 +22,6 @@ import argparse
 import os
 import random
 import resource
-import secrets
 import statistics
 import subprocess
 import sys
@@ -40,7 +39,7 @@ from tierwise.ledger.database import Database, connect
 from tierwise.ledger.location import locate
 from tierwise.ledger.prices import Price, PriceBook
 from tierwise.ledger.read import Reader
-from tierwise.ledger.records import Check, Record, Trace
+from tierwise.ledger.records import Check, Decision, Record, Trace, new_id
 from tierwise.ledger.rows import Entry, entry
 from tierwise.ledger.store import Ledger
 from tierwise.spec.ask import Verdict
@@ -60,7 +59,7 @@ SHAPES = (("fast", "fast", "draft", 1), ("max", "max", "vote", 3), ("auto", "max
 """Model, tier, role and number of passes of a large ledger's actions."""
 
 
-def record(action: str, passes: int) -> Record:
+def record(action: str, passes: int, number: int = 0) -> Record:
     done = [
         Pass(
             number=number,
@@ -79,7 +78,7 @@ def record(action: str, passes: int) -> Record:
     ]
     check = Check(number=0, kind="number", verdict=Verdict(ok=True, score=1.0), seconds=0.001)
     return Record(
-        trace=Trace(action=action, began=0.0, started_at=time.time(), events=[*done, check]),
+        trace=asked_by(Trace(action=action, began=0.0, started_at=time.time(), events=[*done, check]), number),
         model="auto",
         tier="max",
         reason="asked for",
@@ -115,13 +114,16 @@ def main() -> None:
     )
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
     options = parser.parse_args()
-    if options.stored:
+    if options.stored and not options.rates:
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
             sys.exit(read(options.ledger or str(Path(folder, "ledger.db")), options.stored, Path(folder)))
     if options.rates:
         for rate, passes in product(map(int, options.rates.split(",")), (1, 5)):
             with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-                spend(options.ledger or str(Path(folder, "ledger.db")), rate, options.seconds, passes)
+                where = options.ledger or str(Path(folder, "ledger.db"))
+                if options.stored:
+                    fill(where, options.stored)
+                spend(where, rate, options.seconds, passes)
         return
     for passes in (1, 5):
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
@@ -152,10 +154,9 @@ def measure(folder: Path, passes: int, actions: int) -> None:
 
 def spend(where: str, rate: int, seconds: float, passes: int) -> None:
     """Print the CPU time of an action, at an even rate."""
-    run = secrets.token_hex(4)
-    made = [record(f"{run}-{number}", passes) for number in range(int(rate * seconds))]
+    made = [record(new_id(time.time() + number / rate), passes, number) for number in range(int(rate * seconds))]
     with Ledger.open(where, PRICES, alarm) as ledger:
-        ledger.write(record(run, passes))
+        ledger.write(record(new_id(time.time()), passes))
         ledger.flush(60)
         writer = next(thread for thread in threading.enumerate() if thread.name == "ledger")
         assert writer.ident is not None
@@ -213,11 +214,23 @@ def fill(ledger: str, actions: int) -> str:
         if known := reader.recent(1):
             return known[0].action.id
     rng = random.Random(1)
-    made = (make_entry(rng, number, BEGAN + SPAN * number / actions) for number in range(actions))
+    made = (make_entry(rng, number, moment_of(number, actions)) for number in range(actions))
     while batch := list(islice(made, 500)):
         database.store(batch)
     database.close()
-    return name_of(actions - 1)
+    return name_of(actions - 1, moment_of(actions - 1, actions))
+
+
+def moment_of(number: int, actions: int) -> float:
+    return BEGAN + SPAN * number / actions
+
+
+def asked_by(trace: Trace, number: int) -> Trace:
+    """The trace with one of 50 keys of 5 teams, and a session of 40 actions, 32 of which take turns."""
+    key = number % 32 * 7 % 50
+    trace.key, trace.team, trace.tags = f"{key:012x}", f"team-{key % 5}", ("ci", f"area-{key % 7}")
+    trace.session = f"task-{number // 1280:06}-{number % 32:02}"
+    return trace
 
 
 def make_entry(rng: random.Random, number: int, moment: float) -> Entry:
@@ -239,10 +252,11 @@ def make_entry(rng: random.Random, number: int, moment: float) -> Entry:
         for place in range(count)
     ]
     check = Check(number=0, kind="number", verdict=Verdict(ok=True, score=1.0), seconds=0.001)
-    trace = Trace(action=name_of(number), began=0.0, started_at=moment, events=[*done, *([check] if count > 1 else [])])
+    events: list[Pass | Check | Decision] = [*done, *([check] if count > 1 else [])]
+    trace = Trace(action=name_of(number, moment), began=0.0, started_at=moment, events=events)
     return entry(
         Record(
-            trace=trace,
+            trace=asked_by(trace, number),
             model=model,
             tier=tier,
             reason="asked for",
@@ -255,9 +269,9 @@ def make_entry(rng: random.Random, number: int, moment: float) -> Entry:
     )
 
 
-def name_of(number: int) -> str:
-    """Action ids like those of `serve`, whose order is unrelated to time."""
-    return f"tw-{number * 2654435761 % 2**32:08x}{number:08x}"
+def name_of(number: int, moment: float) -> str:
+    """Action ids like those of `serve`, the same in each run: in the order of time, by the second."""
+    return f"act_{int(moment):08x}{number * 2654435761 % 2**32:08x}{number:08x}"
 
 
 def timed(command: Sequence[str]) -> tuple[float, float]:

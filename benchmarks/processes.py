@@ -38,11 +38,20 @@ async def serve(app: web.Application) -> None:
 
 
 @contextmanager
-def running(*command: str | Path, log: Path) -> Generator[tuple[int, str]]:
-    """Run a Python program as a process. Yields its id and the URL in the first line that it prints."""
+def running(*command: str | Path, log: Path, own_group: bool = False) -> Generator[tuple[int, str]]:
+    """Run a Python program as a process. Yields its id and the URL in the first line that it prints.
+
+    Args:
+        command: its file, or `-m` and its name, and its arguments.
+        log: gets what it writes to stderr.
+        own_group: whether it is spared by signals to this process's group; who asks for it handles SIGTERM.
+    """
+    group = 0 if own_group else None
     with (
         log.open("ab") as errors,
-        subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, stderr=errors, text=True) as process,
+        subprocess.Popen(
+            [sys.executable, *command], stdout=subprocess.PIPE, stderr=errors, text=True, process_group=group
+        ) as process,
     ):
         try:
             assert process.stdout is not None
@@ -59,7 +68,11 @@ def running(*command: str | Path, log: Path) -> Generator[tuple[int, str]]:
 
 @contextmanager
 def tierwise(
-    config: dict[str, Any], folder: Path, *program: str | Path, options: Sequence[str] = ()
+    config: dict[str, Any],
+    folder: Path,
+    *program: str | Path,
+    options: Sequence[str] = (),
+    own_group: bool = False,
 ) -> Generator[tuple[int, str]]:
     """Run `tierwise serve` with a config and a ledger in `folder`. Yields its id and its URL, which ends in /v1.
 
@@ -68,11 +81,12 @@ def tierwise(
         folder: for its files.
         program: what runs the command line, with its first arguments; `-m tierwise` by default.
         options: more options of `serve`.
+        own_group: as of `running`.
     """
     file = folder / "tierwise.yaml"
     file.write_text(json.dumps(config), encoding="utf-8")  # JSON is YAML
     serve_it = (*(program or ("-m", "tierwise")), "serve", file, "--port", "0", "--ledger", folder / "ledger.db")
-    with running(*serve_it, *options, log=folder / "tierwise.log") as (process, url):
+    with running(*serve_it, *options, log=folder / "tierwise.log", own_group=own_group) as (process, url):
         yield process, f"{url}/v1"
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
 import socket
-import subprocess
-import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -24,6 +24,7 @@ from tierwise.keys.records import Limits
 from tierwise.keys.store import KeyStore
 from tierwise.ledger.location import locate
 from tierwise.testing import ScriptedEngine
+from tierwise.workers.worker import COUNT_SECONDS
 
 House = Callable[..., tuple[Process, ScriptedEngine]]
 
@@ -174,6 +175,51 @@ def test_a_worker_that_is_killed_loses_no_answer_and_no_stream_of_another_and_is
     assert "signal 9 and is replaced" in process.log()
 
 
+def test_workers_that_are_killed_lose_no_count_that_is_older_than_a_moment_though_nobody_read_the_metrics(house):
+    process, _ = house()
+    counted, lost = 0.0, []
+    for _ in range(5):
+        assert {process.chat("fast").status for _ in range(12)} == {200}
+        time.sleep(2 * COUNT_SECONDS)
+        pids = workers_of(process)
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        until(lambda pids=pids: len(workers_of(process)) == 2 and not {*pids} & {*workers_of(process)}, seconds=20)
+        now = process.metric('tierwise_actions_total{ending="answered",tier="fast"}')
+        lost.append(counted + 12 - now)
+        counted = now
+        if lost[-1] == 0:
+            break
+    assert lost[-1] == 0, f"lost of 12 in each round: {lost}"
+
+
+def test_counts_never_fall_while_workers_are_killed_under_load(house):
+    process, _ = house(step=0.001)
+    is_over = threading.Event()
+
+    def ask() -> None:
+        while not is_over.is_set():
+            with suppress(OSError, http.client.HTTPException):
+                process.chat("fast")
+
+    users = [threading.Thread(target=ask) for _ in range(4)]
+    for user in users:
+        user.start()
+    seen = [0.0]
+    for _ in range(6):
+        killed = workers_of(process)[0]
+        os.kill(killed, signal.SIGKILL)
+        until(lambda killed=killed: killed not in workers_of(process) and len(workers_of(process)) == 2, seconds=20)
+        for _ in range(5):
+            with suppress(OSError, http.client.HTTPException, StopIteration):
+                seen.append(process.metric('tierwise_actions_total{ending="answered",tier="fast"}'))
+    is_over.set()
+    for user in users:
+        user.join()
+    assert seen == sorted(seen)
+    assert seen[-1] > 0
+
+
 def test_workers_that_are_killed_again_and_again_are_replaced_each_time(house):
     process, _ = house()
     until(lambda: len(by_worker(process, lambda: (number_of(process), True))) == 2)
@@ -282,7 +328,6 @@ tiers: {{fast: {{deployment: far, policy: single}}, own: {{deployment: own, poli
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--workers", "2", "--grpc-port", "0"), "--grpc-port is served by one process"),
         (("--workers", "0"), "0 is not in the range"),
     ],
 )
@@ -297,29 +342,8 @@ def test_what_workers_cannot_serve_is_refused_with_what_to_do(tmp_path, options,
     assert "Traceback" not in done.stderr
 
 
-def test_an_observed_route_is_refused_unless_it_is_not_observed(tmp_path):
-    certified(tmp_path, "http://127.0.0.1:1")
-    file = tmp_path / "tierwise.yaml"
-    file.write_text(file.read_text().replace("certificate: auto.json", "certificate: auto.json, shadow: {share: 0.1}"))
-    done = run(file, "--port", "0", "--ledger", tmp_path / "ledger.db", "--workers", "2")
-    assert done.returncode == 2
-    assert "--no-shadow, or leave out --workers" in done.stderr
-
-
 def test_a_port_that_another_process_shares_is_in_use(house, tmp_path):
     process, _ = house()
     done = run(tmp_path / "tierwise.yaml", "--port", str(process.port), "--ledger", tmp_path / "b.db", "--workers", "2")
     assert done.returncode == 2
     assert "cannot listen on" in done.stderr
-
-
-def test_a_reload_is_refused_and_nothing_changes(house, tmp_path):
-    process, _ = house()
-    process.process.send_signal(signal.SIGHUP)
-    until(lambda: "RELOAD: several workers read the config file when they are started" in process.log())
-    command = [sys.executable, "-m", "tierwise", "reload", str(tmp_path / "tierwise.yaml")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode != 0
-    assert "restart the endpoint to change it" in done.stdout + done.stderr
-    assert process.chat("fast").text == WORDS
-    assert stop(process) == 0

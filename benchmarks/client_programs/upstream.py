@@ -1,4 +1,5 @@
-"""A scripted server that calls tools as a model would, and refuses what llama.cpp refuses. Prints its URL.
+"""A scripted server that calls tools as a model would, and refuses what llama.cpp refuses. Prints its URL. Argument:
+seconds for which it is silent before each answer.
 
 It answers a request that has tools with one call: of `get_weather`, else of the first tool that writes a file. When the
 conversation holds the tool's result, it answers with the text of that result.
@@ -10,6 +11,8 @@ import asyncio
 import contextlib
 import json
 import re
+import sys
+from dataclasses import replace
 from typing import Any
 
 from tierwise.testing.server import FakeServer, HttpReply, HttpRequest, serve
@@ -30,7 +33,14 @@ EDIT = "hello.txt\n```\n17 degrees\n```\n"
 class ToolCaller(FakeServer):
     """Calls one tool, then reports its result."""
 
+    def __init__(self, silent_seconds: float) -> None:
+        super().__init__()
+        self._silent_seconds = silent_seconds
+
     def reply_to(self, number: int, request: HttpRequest) -> HttpReply:
+        return replace(self._said(number, request), waits=self._silent_seconds)
+
+    def _said(self, number: int, request: HttpRequest) -> HttpReply:
         body = request.body if isinstance(request.body, dict) else {}
         tools = [tool["function"]["name"] for tool in body.get("tools") or []]
         if tools and body.get("logprobs") and body.get("stream"):
@@ -69,4 +79,4 @@ def refusal(message: str) -> HttpReply:
 
 if __name__ == "__main__":
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(serve(ToolCaller()))
+        asyncio.run(serve(ToolCaller(float(sys.argv[1]))))

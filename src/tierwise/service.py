@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from tierwise.engines.engine import Deployment, Engine, TellsChanges
 from tierwise.engines.occupancy import Occupancy
 from tierwise.engines.settings import LaunchContext
 from tierwise.ledger.prices import PriceBook
-from tierwise.ledger.records import Trace
+from tierwise.ledger.records import Trace, new_id
 from tierwise.router import Router
 from tierwise.router.certified import CertifiedRoute, CertifiedRoutes
 from tierwise.run import Tier
@@ -126,6 +125,7 @@ class Service:
         found = mismatches(plan, certification.certificates, {one.name: one for one in self.deployed()})
         if what:
             deployment.changes.append(what)
+            self.router.certified.when_changed(deployment.name, what)
             self._add_change(deployment.name, what, found)
         for route, reasons in found.items():
             for reason in reasons:
@@ -170,8 +170,8 @@ async def start_all(engines: Iterable[Engine]) -> None:
 
 def new_trace() -> Trace:
     """An empty trace that starts now."""
-    # Not uuid4, which makes a system call each time.
-    return Trace(action=f"act_{random.getrandbits(96):024x}", began=now(), started_at=time())
+    started_at = time()
+    return Trace(action=new_id(started_at), began=now(), started_at=started_at)
 
 
 def _other_weights(plan: Plan, deployment: Deployment) -> str:
@@ -212,6 +212,7 @@ async def launched(
     desk: Desk | None = None,
     engines: Callable[[Plan], Mapping[str, Engine]] | None = None,
     occupancies: Mapping[str, Occupancy] | None = None,
+    certificates: Mapping[str, Certificate] | None = None,
 ) -> AsyncGenerator[Service, None]:
     """A service whose engines are not started yet (see `Service.start`); leaving the block stops them.
 
@@ -223,12 +224,14 @@ async def launched(
         desk: keys and limits.
         engines: makes the engine of every process by its name, not started; `build` if not given.
         occupancies: of deployments whose engines other processes ask too.
+        certificates: of the plan's routes; read from their files if not given.
 
     Raises:
         SpecError: a checkpoint, or something that an engine needs, is not on this machine; a certificate cannot be
             read; or one does not hold, and `uncertified` is false.
     """
-    certification = Certification(plan=plan, certificates=certificates_of(plan), uncertified=uncertified)
+    found = certificates_of(plan) if certificates is None else certificates
+    certification = Certification(plan=plan, certificates=found, uncertified=uncertified)
     certification.differences()
     made = (engines or build)(plan)
     service = assemble(plan, made, ledger, certification, shadow=shadow, desk=desk, occupancies=occupancies)
@@ -390,6 +393,11 @@ def shadows_of(
         router,
         PriceBook(plan.file.prices),
         new_trace,
-        memory=ShadowMemory(None if ledger is None else ledger.beside("shadows.json")),
+        memory=shadow_memory(ledger),
         texts=KeptTexts(None if ledger is None else ledger.beside("shadowed.jsonl")),
     )
+
+
+def shadow_memory(ledger: Ledger | None) -> ShadowMemory:
+    """Where the evidence of routes is kept."""
+    return ShadowMemory(None if ledger is None else ledger.beside("shadows.json"))

@@ -33,6 +33,15 @@ def test_a_key_is_created_changed_by_name_and_listed(keys):
     assert made["key"] not in keys("list", "--json") + keys("audit", "--json")
 
 
+def test_a_team_is_deleted_with_its_keys(keys):
+    made = json.loads(keys("create", "--name", "alice", "--team", "red", "--json"))
+    with_limit = keys("team", "red", "--delete", "--rpm-limit", "9", code=2)
+    assert keys("team", "red", "--delete").split()[-1] == made["id"], with_limit
+    found = json.loads(keys("list", "--json"))
+    assert (found["teams"], found["keys"][0]["state"]) == ([], "revoked")
+    assert "no team 'red'" in keys("team", "red", "--delete", code=1)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

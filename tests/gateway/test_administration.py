@@ -89,6 +89,41 @@ def test_a_team_is_new_once_and_then_changed(desk):
     assert [one["team_id"] for one in look(desk, "/team/list").json["data"]] == ["red"]
 
 
+def test_a_deleted_team_takes_its_keys_along(office, desk):
+    call(desk, "/team/new", team_id="red", max_budget=9)
+    of_team = [call(desk, "/key/generate", key_alias=name, team_id="red").json for name in ("alice", "bob")]
+    other = call(desk, "/key/generate", key_alias="carol", team_id="blue").json
+    call(desk, "/key/delete", keys=["bob"])
+    deleted = call(desk, "/team/delete", team_ids=["red"]).json
+    assert deleted == {"deleted_teams": ["red"], "deleted_keys": [of_team[0]["id"]]}
+    assert [ask(desk, made["key"]).status for made in (*of_team, other)] == [401, 401, 200]
+    assert [one["team_id"] for one in look(desk, "/team/list").json["data"]] == ["blue"]
+    said = [(one.what, one.key, one.detail) for one in office.store.audit(50) if one.what != "denied"][:2]
+    assert said == [
+        ("delete", "red", "the team, with 1 keys"),
+        ("revoke", of_team[0]["id"], "team red was deleted"),
+    ]
+    assert call(desk, "/team/new", team_id="red").status == 200
+
+
+def test_of_several_teams_all_are_deleted_or_none(desk):
+    made = call(desk, "/key/generate", team_id="red").json
+    assert_refused(call(desk, "/team/delete", team_ids=["red", "rde"]), 404, "not_found", "did you mean 'red'")
+    assert ask(desk, made["key"]).status == 200
+
+
+def test_a_team_of_a_deleted_name_goes_on_from_what_that_has_spent(office, desk):
+    call(desk, "/team/new", team_id="red", max_budget=9, budget_duration="30d")
+    made = call(desk, "/key/generate", team_id="red").json
+    assert ask(desk, made["key"]).status == 200
+    office.desk.look()
+    before = look(desk, "/team/info?team_id=red").json
+    call(desk, "/team/delete", team_ids=["red"])
+    after = call(desk, "/team/new", team_id="red", max_budget=9, budget_duration="30d").json
+    assert before["budgets"][0]["settled"] > 0
+    assert (after["budgets"], after["created_at"]) == (before["budgets"], before["created_at"])
+
+
 def test_the_audit_log_says_who_did_what(office, desk):
     admin = call(desk, "/key/generate", key_alias="boss", admin=True).json
     call(desk, "/key/generate", admin["key"], key_alias="alice")
@@ -103,7 +138,7 @@ def test_the_audit_log_says_who_did_what(office, desk):
 
 
 # ── who may ─────────────────────────────────────────────────────────────
-PATHS = ("/key/generate", "/key/update", "/key/delete", "/key/regenerate", "/team/new", "/team/update")
+PATHS = ("/key/generate", "/key/update", "/key/delete", "/key/regenerate", "/team/new", "/team/update", "/team/delete")
 PAGES = ("/key/list", "/key/info?key=boss", "/team/list", "/team/info?team_id=red", "/audit")
 
 
@@ -169,6 +204,9 @@ def test_a_key_of_another_endpoint_opens_nothing_here(office, desk, tmp_path):
         ("/key/delete", {"keys": []}, "keys", "length >= 1"),
         ("/key/regenerate", {"key": "alice", "grace_period": "1s"}, "grace_period", "write 90m"),
         ("/team/new", {"team_id": ""}, "team_id", "letters"),
+        ("/team/delete", {"team_ids": []}, "team_ids", "length >= 1"),
+        ("/team/delete", {"team_id": "red"}, "team_id", "did you mean 'team_ids'"),
+        ("/team/delete", {"team_ids": ["red"]}, "team_id", "no team 'red'"),
     ],
 )
 def test_a_bad_change_is_refused_by_field_and_changes_nothing(office, desk, path, fields, field, words):

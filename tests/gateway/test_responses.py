@@ -12,6 +12,7 @@ from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import BaseModel, TypeAdapter
 
 from endpoints import Answered, Endpoint, tier_of, until
+from tierwise.gateway import reply
 from tierwise.policies import BestOfN, Majority
 from tierwise.spec.errors import Broken, Overloaded, TooLong
 from tierwise.testing import Reply, ScriptedEngine
@@ -125,6 +126,24 @@ def test_the_events_of_an_answer_come_in_openai_s_order(serve):
     ]
     assert events[0]["response"]["status"] == "in_progress"
     assert events[-1]["response"]["output"][0]["content"][0]["text"] == "hi there"
+
+
+def test_a_silent_stream_repeats_an_event_for_clients_to_whom_a_comment_is_nothing(serve, monkeypatch):
+    monkeypatch.setattr(reply, "KEEP_ALIVE_SECONDS", 0.05)
+    endpoint = serve(tier_of(engine=ScriptedEngine("late", step=1.0)), first_bytes=0.05)
+    answered = post(endpoint, stream=True)
+    events = events_of(answered)
+    repeated = sum(event["type"] == "response.in_progress" for event in events)
+    comments = sum(event.is_comment for event in answered.events)
+    assert kinds(events)[:3] == ["created", "in_progress", "output_item.added"]
+    assert 2 <= repeated < comments
+    assert kinds(events)[-1] == "completed"
+
+
+def test_an_engine_that_fails_after_silence_fails_the_response(serve):
+    engine = ScriptedEngine(Reply(text="4", step=0.3, error=Broken("gone")))
+    answered = post(serve(tier_of(Majority(n=3), engine)), stream=True)
+    assert kinds(events_of(answered)) == ["created", "in_progress", "failed", "error"]
 
 
 @pytest.mark.parametrize("summary", [None, "auto"])

@@ -7,7 +7,8 @@ import random
 from dataclasses import replace
 
 from key_office import BOOKS
-from tierwise.keys.accounts import Accounts, Bound
+from tierwise.keys.account import Bound
+from tierwise.keys.accounts import Accounts
 from tierwise.keys.leases import LeaseBook
 from tierwise.keys.store import KeyStore
 from tierwise.ledger.location import Location

@@ -9,7 +9,8 @@ import random
 import pytest
 
 from key_office import BOOKS
-from tierwise.keys.accounts import LINGER_SECONDS, Accounts, Bound
+from tierwise.keys.account import Bound
+from tierwise.keys.accounts import LINGER_SECONDS, Accounts
 from tierwise.keys.database import KeyDatabase
 from tierwise.keys.leases import LeaseBook
 from tierwise.ledger.key_tables import holders
@@ -115,6 +116,32 @@ def test_one_that_was_silent_for_too_long_may_begin_nothing_that_it_held(locatio
     run(scene)
 
 
+def test_who_waits_is_not_refused_because_others_are_quicker(location):
+    """Whenever an action has waited for the database, others have reserved what was free then."""
+
+    async def scene():
+        one = Process(location, 1)
+        many = Bound(PLACES.account, "places", 1000, 0, 0.0, PLACES.words)
+        account = one.accounts.of(many)
+        assert await one.accounts.reserve(account, 1)
+        take, others = one.accounts._take, 0
+
+        def is_overtaken(*asked):
+            nonlocal others
+            if others:  # one of them has just ended
+                account.settle(1, 0)
+                others -= 1
+            was_there = take(*asked)
+            if others < 4 and account.try_reserve(1):
+                others += 1
+            return was_there
+
+        one.accounts._take = is_overtaken
+        assert await one.accounts.reserve(account, 1)
+
+    run(scene)
+
+
 def test_without_the_database_nothing_begins_that_is_not_held(location, monkeypatch):
     async def scene():
         one = Process(location, 1)
@@ -124,7 +151,7 @@ def test_without_the_database_nothing_begins_that_is_not_held(location, monkeypa
         def away(*_: object, **__: object) -> None:
             raise KeysUnavailable("away")
 
-        monkeypatch.setattr(one.book, "take_place", away)
+        monkeypatch.setattr(one.book, "take", away)
         assert await one.begin()  # within its lease
         with pytest.raises(KeysUnavailable):
             await one.begin()

@@ -15,10 +15,10 @@ from tierwise.workers.supervisor import _Supervisor
 def supervised(ends: list[bool]) -> tuple[list[int], Exception | None]:
     """Numbers of the workers that were forked, and the failure, after workers ended that served or not."""
     forked: list[int] = []
-    nothing: Any = SimpleNamespace(clear=lambda *_: None)
+    nothing: Any = SimpleNamespace(**dict.fromkeys(("clear", "restart", "left", "changed", "ended"), lambda *_: None))
 
     async def main() -> Exception | None:
-        supervisor = _Supervisor(nothing, [], {}, nothing)
+        supervisor = _Supervisor(nothing, [], nothing, nothing)
         supervisor._fork = forked.append  # type: ignore[method-assign]
         for has_listened in ends:
             if has_listened:

@@ -8,9 +8,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from tierwise.gateway.added_metrics import added, families_of, page, read_families
+from tierwise.spec.errors import TierwiseError
 from tierwise.workers.channel import Channel
 from tierwise.workers.hub import Hub
 
@@ -23,7 +25,7 @@ async def two_workers(hub: Hub, *handlers: dict[str, Any]) -> AsyncIterator[list
     for number, theirs in enumerate(handlers):
         one, other = socket.socketpair()
         end = Channel(theirs)
-        tasks += [asyncio.create_task(hub.channel(number, {}).run(one)), asyncio.create_task(end.run(other))]
+        tasks += [asyncio.create_task(hub.channel(number).run(one)), asyncio.create_task(end.run(other))]
         ends.append(end)
     try:
         yield ends
@@ -81,6 +83,23 @@ def test_the_counts_of_a_worker_that_died_stay_in_the_sum():
     asyncio.run(main())
 
 
+def test_what_a_worker_told_stays_in_the_sum_if_nobody_read_the_page_before_it_died():
+    async def main() -> None:
+        hub = Hub(lambda *_: None)
+        async with two_workers(hub, {}, {}) as (first, second):
+            for answered in (4, 6):  # what is told later counts instead of what was told before, and is not added
+                second.tell("counted", families_of(metrics(answered, 2)))
+            while await second.ask("gather", ["ledger", None]) is None:
+                pass  # messages are handled in order
+            hub.ended(1)
+            others = await first.ask("gather", ["metrics", []])
+            sums = {one.name: one for one in added(map(read_families, others))}
+            assert sums["tierwise_actions"].samples[0][2] == 6
+            assert "tierwise_actions_running" not in sums, "what died runs nothing"
+
+    asyncio.run(main())
+
+
 def test_a_void_certificate_is_told_to_workers_that_start_later():
     async def main() -> None:
         hub, told = Hub(lambda *_: None), list[Any]()
@@ -91,19 +110,76 @@ def test_a_void_certificate_is_told_to_workers_that_start_later():
             heard.set()
 
         async with two_workers(hub, {}, {"void": void}) as (first, _):
-            first.tell("void", ["auto", "the server is another"])
+            first.tell("void", [0, "auto", "the server is another"])
             await asyncio.wait_for(heard.wait(), 2)
             heard.clear()
             one, other = socket.socketpair()
             tasks = [
-                asyncio.create_task(hub.channel(2, {}).run(one)),
+                asyncio.create_task(hub.channel(2).run(one)),
                 asyncio.create_task(Channel({"void": void}).run(other)),
             ]
             await asyncio.wait_for(heard.wait(), 2)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        assert told == [["auto", "the server is another"]] * 2
+        assert told == [[0, "auto", "the server is another"]] * 2
+
+    asyncio.run(main())
+
+
+def test_a_version_that_one_worker_cannot_serve_is_let_go_by_all():
+    async def main() -> None:
+        hub, told = Hub(lambda *_: None), list[Any]()
+        let_go = asyncio.Event()
+
+        async def never(_: Any) -> None:
+            await asyncio.sleep(60)
+
+        def abort(version: int) -> None:
+            told.append(version)
+            let_go.set()
+
+        good = {"prepare": lambda _: [], "abort": abort, "commit": told.append}
+        for other, said in (({"prepare": lambda _: "no memory"}, "worker 1: no memory"), ({"prepare": never}, "time")):
+            async with two_workers(hub, good, other):
+                with pytest.raises(TierwiseError, match=said):
+                    await hub.prepare(7, b"all of it", seconds=0.3)
+                await asyncio.wait_for(let_go.wait(), 2)
+            hub.ended(0)
+            hub.ended(1)
+            let_go.clear()
+        assert told == [7, 7]
+
+    asyncio.run(main())
+
+
+def test_all_workers_that_run_are_ready_before_one_serves_a_version_and_what_one_finds_void_is_void_in_all():
+    async def main() -> None:
+        hub, told = Hub(lambda *_: None), list[Any]()
+        made = asyncio.Event()
+
+        async def make(_: Any) -> list[Any]:
+            await made.wait()
+            return [["auto", "the server is another"]]
+
+        first = {"prepare": lambda _: [], "commit": told.append, "committed": lambda _: True}
+        async with two_workers(hub, first, {"prepare": make}):
+            preparing = asyncio.create_task(hub.prepare(1, b"all of it", seconds=60))
+            hub.ended(1)  # and is replaced, before it has said anything
+            one, other = socket.socketpair()
+            replaced = Channel({**first, "prepare": make})
+            tasks = [asyncio.create_task(hub.channel(1).run(one)), asyncio.create_task(replaced.run(other))]
+            while not preparing.done() and not made.is_set():
+                await asyncio.sleep(0.05)
+                assert not preparing.done()
+                made.set()
+            assert await preparing == [["auto", "the server is another"]]
+            hub.commit(1, [("auto", "the server is another")])
+            await hub.committed()
+            assert told == [[1, [["auto", "the server is another"]]]] * 2
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     asyncio.run(main())
 

@@ -149,12 +149,20 @@ def team(
     max_parallel_requests: Parallel = None,
     model_max_budget: ModelBudgets = None,
     remove: Removed = None,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete the team and revoke its keys.")] = False,
     ledger: LedgerPlace = "ledger.db",
 ) -> None:
     """Create a team, or change its limits, which all of its keys share; those that are not named stay."""
     changes = _changes(
         remove, model, max_budget, budget_duration, rpm_limit, tpm_limit, max_parallel_requests, model_max_budget
     )
+    if delete:
+        if changes != type(changes)():
+            raise typer.BadParameter("a team that is deleted has no limits; leave the other options out")
+        with _store(ledger) as store:
+            [(_, revoked)] = store.delete_teams([name])
+        typer.echo(f"deleted team {name}; revoked: {', '.join(key.id for key in revoked) or 'no key'}")
+        return
     with _store(ledger, is_new=True) as store:
         done = store.put_team(name, changes)
     typer.echo(f"team {name}: {done.limits.words() or 'no limits'}")

@@ -263,10 +263,11 @@ class HttpResponse:
         return self._inflating is not None
 
     def taken(self) -> bytes:
-        """What has come and was not read, for one who was cancelled while he waited."""
-        if self._connection is None or self._inflating is not None or not self._connection.held:
+        """What has come and was not read, also by the event loop, for one who was cancelled while he waited."""
+        if self._connection is None or self._inflating is not None:
             return b""
-        return self._connection.take()
+        self._connection.read_now()
+        return self._connection.take() if self._connection.held else b""
 
     @property
     def is_complete(self) -> bool:

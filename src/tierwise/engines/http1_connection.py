@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import zlib
 from collections.abc import Callable
 from typing import Protocol, cast
@@ -19,6 +20,7 @@ GATHERED_BYTES = 64 * 1024
 HELD_BYTES = 256 * 1024
 """Bytes of a body that may wait for their reader; then the server has to."""
 _JOINED_BYTES = 64 * 1024
+_READ_BYTES = 64 * 1024
 _INFLATED_BYTES = 256 * 1024
 
 
@@ -152,6 +154,17 @@ class Connection(asyncio.Protocol):
             self._is_paused = False
             self.transport.resume_reading()
         return block
+
+    def read_now(self) -> None:
+        """Read what the system holds, of which the event loop would tell later."""
+        while self.held < HELD_BYTES and not (self.is_complete or self._is_lost or self.transport.is_closing()):
+            try:
+                data = os.read(self.transport.get_extra_info("socket").fileno(), _READ_BYTES)
+            except OSError:  # nothing, most of all
+                return
+            if not data:
+                return  # the event loop will see the end, too
+            self.data_received(data)
 
     def release(self) -> None:
         """End the request: keep the connection if its response is complete, else close it."""

@@ -52,6 +52,19 @@ class Occupancy:
         self._advance(now)
         return self._share
 
+    def has_room(self, slots: int, own: int) -> bool:
+        """Whether users need none of the slots that some passes have, or would have with one more if they have none.
+
+        Args:
+            slots: of the deployment.
+            own: how many such passes run.
+        """
+        return self.running - own + max(1, own) <= slots
+
+    def free(self, slots: int) -> int:
+        """How many of the slots have no pass now, and may be used by this process."""
+        return slots - self.running
+
     def part(self) -> PartOfOccupancy:
         """Counts some of the passes apart."""
         return PartOfOccupancy(self)

@@ -19,9 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _ENGINES = "tierwise_engine_"
+_EXPERTS = "tierwise_moe_"
+"""Balance is not that of any process, nor the largest: who is asked adds the loads up, and comes first."""
 _OVER: dict[str, Callable[[Sequence[float]], float]] = {
     "tierwise_actions_running": sum,
     "tierwise_route_certified": min,
+    f"{_EXPERTS}drift_bits": max,
 }
 """How gauges are combined; for others the largest value counts."""
 
@@ -58,7 +61,11 @@ def counts_of(families: Iterable[Family]) -> list[Family]:
 
 
 def added(parts: Iterable[Sequence[Family]]) -> list[Family]:
-    """The sum of the metrics of several processes."""
+    """The sum of the metrics of several processes.
+
+    Args:
+        parts: of each; first those of the one that is asked.
+    """
     found: dict[str, Family] = {}
     values: dict[str, dict[Key, list[float]]] = {}
     for families in parts:
@@ -91,6 +98,8 @@ def _is_summed(one: Family) -> bool:
 def _combined(one: Family, sample: str, values: Sequence[float]) -> float:
     if sample.endswith("_created"):
         return min(values)
+    if one.name.startswith(_EXPERTS) and one.name not in _OVER and not _is_summed(one):
+        return values[0]
     return float((sum if _is_summed(one) else _OVER.get(one.name, max))(values))
 
 

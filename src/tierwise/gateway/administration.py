@@ -75,6 +75,12 @@ class _ChangedTeam(LimitChanges, frozen=True, kw_only=True):
     team_id: Text
 
 
+class _EndedTeams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`POST /team/delete`."""
+
+    team_ids: Annotated[tuple[Text, ...], msgspec.Meta(min_length=1, max_length=1_000)]
+
+
 T = TypeVar("T", bound=msgspec.Struct)
 Page = Callable[[Request], Awaitable[Response]]
 Shown = dict[str, Any]
@@ -100,6 +106,7 @@ class Administration:
             "/key/regenerate": (_RotatedKey, self._regenerate),
             "/team/new": (_ChangedTeam, self._new_team),
             "/team/update": (_ChangedTeam, self._update_team),
+            "/team/delete": (_EndedTeams, self._delete_teams),
         }
         reading: dict[str, Callable[[Mapping[str, str], KeyStore], Shown]] = {
             "/key/info": self._info,
@@ -210,6 +217,13 @@ class Administration:
 
     def _update_team(self, store: KeyStore, asked: _ChangedTeam) -> Shown:
         return self._put_team(store, asked, is_new=False)
+
+    def _delete_teams(self, store: KeyStore, asked: _EndedTeams) -> Shown:
+        deleted = store.delete_teams(asked.team_ids)
+        return {
+            "deleted_teams": [team.name for team, _ in deleted],
+            "deleted_keys": [key.id for _, revoked in deleted for key in revoked],
+        }
 
     def _put_team(self, store: KeyStore, asked: _ChangedTeam, *, is_new: bool) -> Shown:
         self._check_models(asked)

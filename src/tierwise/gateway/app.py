@@ -131,7 +131,7 @@ def application(
     siblings = siblings or Alone()
     lifecycle = RequestLifecycle(service, metrics)
     pages = Pages(service, metrics, access, siblings)
-    feedback = FeedbackPage(service)
+    feedback = FeedbackPage(service, siblings)
     administration = Administration(service, access)
     store = ResponseStore(service.stored, siblings=siblings) if before is None else before.store
     siblings.join(service, metrics, store)

@@ -122,7 +122,6 @@ class ApiEndpoint:
         self, context: RequestContext, writer: Writer, response: _Response, is_stopped: Callable[[], bool]
     ) -> None:
         prices = self._service.prices
-        beat = "" if self.refusals.own is None else self.refusals.own.beat
 
         def pass_on(choice: int, chunks: Sequence[Chunk]) -> bool:
             return events.chunks(choice, chunks, writer.chunk)
@@ -141,7 +140,7 @@ class ApiEndpoint:
         with EventStream(
             response.exchange,
             lambda: context.headers_now(None),
-            lambda: context.progress() + beat,
+            lambda: b": %b\n\n%b" % (context.progress().encode(), writer.beat()),
             is_showing=lambda: context.action.is_showing,
             first_bytes=self._first_bytes,
         ) as events:

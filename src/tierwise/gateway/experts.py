@@ -6,12 +6,15 @@ hottest experts are named.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from statistics import fmean
+from typing import Any
 
+import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from tierwise.mixture.load import Layer
+from tierwise.mixture.load import Layer, Load
 from tierwise.mixture.window import Window
 from tierwise.spec.errors import SpecError
 from tierwise.spec.routing import Routing
@@ -24,8 +27,11 @@ class ExpertMetrics:
     """Load windows and metrics of every deployment that reports its routing."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        self._gauges: list[Gauge] = []
+
         def gauge(name: str, about: str, *labels: str) -> Gauge:
-            return Gauge(name, about, ("deployment", *labels), registry=registry)
+            self._gauges.append(made := Gauge(name, about, ("deployment", *labels), registry=registry))
+            return made
 
         self._windows: dict[str, Window] = {}
         self._sampled = Counter(
@@ -57,10 +63,24 @@ class ExpertMetrics:
             window.add(routing)
         self._sampled.labels(deployment).inc()
 
-    def refresh(self) -> None:
-        """Update all metrics from the windows."""
+    def loads(self) -> dict[str, Any]:
+        """The load of every deployment, as plain data for another process of the endpoint."""
+        found = {name: window.load.as_one() for name, window in self._windows.items() if window.load.passes}
+        return {name: msgspec.to_builtins(load) for name, load in found.items()}
+
+    def refresh(self, others: Iterable[Mapping[str, Any]] = ()) -> None:
+        """Update all metrics from the windows.
+
+        Args:
+            others: the `loads` of other processes, which are added.
+        """
+        for gauge in self._gauges:
+            gauge.clear()
         for deployment, window in self._windows.items():
-            layers = window.load.layers
+            if window.drift is not None:
+                self._drift.labels(deployment).set(window.drift)
+        for deployment, load in self._together(others).items():
+            layers = load.layers
             self._both(self._balancedness, deployment, min, (layer.balancedness for layer in layers))
             self._both(self._entropy, deployment, min, (layer.entropy for layer in layers))
             self._both(self._variation, deployment, max, (layer.variation for layer in layers))
@@ -68,12 +88,19 @@ class ExpertMetrics:
             self._both(self._active, deployment, min, (layer.active / len(layer.counts) for layer in layers))
             if (dead := _dead(layers)) is not None:
                 self._dead.labels(deployment).set(dead)
-            if window.drift is not None:
-                self._drift.labels(deployment).set(window.drift)
-            for rank, hot in enumerate(window.load.hottest(HOTTEST), 1):
+            for rank, hot in enumerate(load.hottest(HOTTEST), 1):
                 self._times.labels(deployment, str(rank)).set(hot.times)
                 self._layer.labels(deployment, str(rank)).set(hot.layer)
                 self._expert.labels(deployment, str(rank)).set(hot.expert)
+
+    def _together(self, others: Iterable[Mapping[str, Any]]) -> dict[str, Load]:
+        """The loads of all processes. One of another shape, of a model before or after, is left out."""
+        found = {name: Load([window.load.as_one()]) for name, window in self._windows.items() if window.load.passes}
+        for loads in others:
+            for name, load in loads.items():
+                with suppress(SpecError):
+                    found.setdefault(name, Load()).add(msgspec.convert(load, Routing))
+        return found
 
     @staticmethod
     def _both(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -172,8 +172,12 @@ class Metrics:
         self.refresh()
         return generate_latest(self.registry)
 
-    def refresh(self) -> None:
-        """Take over the current state of every deployment and route."""
+    def refresh(self, loads: Iterable[Mapping[str, Any]] = ()) -> None:
+        """Take over the current state of every deployment and route.
+
+        Args:
+            loads: of mixtures of experts in other processes of the endpoint, as their `loads` says.
+        """
         for name, deployment in self._deployments.items():
             health = deployment.engine.health()
             self._up.labels(name).set(health.state == "ready")
@@ -183,7 +187,11 @@ class Metrics:
         self._routes.refresh(self._certified)
         if self._shadows is not None:
             self._shadows.refresh()
-        self._experts.refresh()
+        self._experts.refresh(loads)
+
+    def loads(self) -> dict[str, Any]:
+        """The load of the experts of every deployment that reports its routing."""
+        return self._experts.loads()
 
 
 class _EnginesOwn(Collector):

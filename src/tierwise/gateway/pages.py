@@ -127,7 +127,7 @@ class Pages:
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def _added_up(self) -> bytes:
-        self._metrics.refresh()
+        self._metrics.refresh(await self._siblings.gather("loads"))
         own = families_of(self._metrics.registry)
         others = await self._siblings.gather("metrics", own)
         return page(added([own, *map(read_families, others)]))

@@ -24,7 +24,7 @@ idle limits of common proxies (30 s and more).
 NOTHING_TO_SHOW_SECONDS = 0.15
 """The same while no pass is shown: the policy may need long, and its user should know that it works."""
 KEEP_ALIVE_SECONDS = 5.0
-"""Interval of keep-alive comments while there is no output."""
+"""Interval of keep-alive comments while there is no output. Below the idle limits of common proxies, as above."""
 MOST_WAITING = 256
 """Maximum queued events for a slow reader."""
 
@@ -75,7 +75,7 @@ class EventStream:
     Args:
         exchange: what is answered.
         headers: called when the headers are sent.
-        progress: returns the text of the keep-alive comments.
+        progress: returns what keeps the stream alive while there is no output: a comment, and events that say nothing.
         is_showing: returns whether a pass is shown as it comes.
         first_bytes: seconds.
     """
@@ -84,7 +84,7 @@ class EventStream:
         self,
         exchange: Exchange,
         headers: Callable[[], Mapping[str, str]],
-        progress: Callable[[], str],
+        progress: Callable[[], bytes],
         *,
         is_showing: Callable[[], bool],
         first_bytes: float,
@@ -193,13 +193,13 @@ class EventStream:
             self._exchange.begin(200, {**_EVENT_STREAM, **self._headers()})
 
     def _beat(self) -> None:
-        """Send a keep-alive comment, unless the headers still wait."""
+        """Send what keeps the stream alive, unless the headers still wait."""
         left = self._began + self._first_bytes - self._loop.time()
         if not self._has_begun and left > 0 and self._is_showing():
             self._timer = self._loop.call_later(min(NOTHING_TO_SHOW_SECONDS, left), self._beat)
             return
         if self._is_silent and not self._waiting:
-            self.event(f": {self._progress()}\n\n".encode())
+            self.event(self._progress())
             self.flush()
         self._is_silent = True
         self._timer = self._loop.call_later(KEEP_ALIVE_SECONDS, self._beat)

@@ -7,7 +7,7 @@ import contextlib
 import gc
 import logging
 import socket
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -20,12 +20,15 @@ from tierwise.gateway.accepting import Acceptor
 from tierwise.gateway.app import application
 from tierwise.gateway.bounded_http import PROTOCOL_LOG
 from tierwise.gateway.control import controlled
+from tierwise.gateway.exchanging import Exchanger
 from tierwise.gateway.generations import Front
 from tierwise.gateway.logs import log_to_stderr
 from tierwise.gateway.loop_delay import LoopDelay
 from tierwise.gateway.metrics import Metrics
+from tierwise.gateway.preparing import Live
 from tierwise.gateway.protocol import HttpProtocol
-from tierwise.gateway.reload import Live, Reloader, reloading
+from tierwise.gateway.reload import Reloader, Reloads, reloading
+from tierwise.gateway.reload_metrics import ReloadMetrics
 from tierwise.gateway.siblings import Alone
 from tierwise.service import launched
 from tierwise.spec.errors import LedgerError, SpecError
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
     from tierwise.gateway.grpc.server import GrpcServer
     from tierwise.gateway.settings import ServerSettings
     from tierwise.gateway.siblings import Ending, Siblings
-    from tierwise.gateway.tls import Tls
+    from tierwise.gateway.tls import Tls, TlsFiles
     from tierwise.keys.desk import Desk
     from tierwise.ledger.store import Ledger
     from tierwise.plan import Plan
@@ -60,10 +63,18 @@ def serve_forever(plan: Plan, settings: ServerSettings, *, ledger: str | Path, c
     """
     log_to_stderr()
     if settings.grpc_port is not None:
-        _need_grpc()
+        need_grpc()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        tls = None if settings.tls is None else settings.tls.load()
+        tls = loaded(settings.tls)
         runner.run(serve(plan, settings, bound(settings.host, settings.port), ledger, tls, content=content))
+
+
+def loaded(files: TlsFiles | None) -> Tls | None:
+    """The certificates of TLS, whose warnings are logged. Raises as `TlsFiles.load`."""
+    tls = None if files is None else files.load()
+    for warning in () if tls is None else tls.warnings():
+        _LOG.warning("TLS: %s", warning)
+    return tls
 
 
 @contextmanager
@@ -115,6 +126,7 @@ async def serve(
     *,
     content: bool,
     siblings: Siblings | None = None,
+    exchange_with: Callable[[Exchanger], None] | None = None,
 ) -> None:
     """Serve until the process shall end. As `serve_forever`, in a running event loop.
 
@@ -126,10 +138,9 @@ async def serve(
         tls: the certificates; None without TLS.
         content: whether the ledger stores requests and answers.
         siblings: the other processes that serve the endpoint; none if not given.
+        exchange_with: called with what exchanges the service, if another process says when.
     """
     siblings = siblings or Alone()
-    for warning in () if tls is None else tls.warnings():
-        _LOG.warning("TLS: %s", warning)
     with contextlib.closing(listener):
         ending = siblings.ending()
         metrics = Metrics({}, by_key=settings.key_metrics)
@@ -138,24 +149,26 @@ async def serve(
                 plan,
                 ledger=book,
                 uncertified=settings.uncertified,
-                shadow=settings.shadow,
                 desk=desk,
                 engines=siblings.engines,
                 occupancies=siblings.occupancies(),
-            ) as service:
+                certificates=siblings.certificates(plan),
+            ) as launched_service:
+                service = siblings.observing(plan, launched_service) if settings.shadow else launched_service
                 metrics.watch(service.deployments, service.router.certified, service.shadows)
                 access, first = settings.access, settings.first_bytes
                 app = application(service, metrics, access=access, first_bytes=first, siblings=siblings)
                 server = HttpServer(front := Front(app), tls)
-                async with _also_grpc(service, metrics, settings, tls) as beside:
-                    reloader = Reloader(Live(plan, service), front, server, beside, settings, metrics)
-                    async with _reloadable(reloader, plan.path, siblings):
+                async with _also_grpc(service, metrics, settings, tls, shared=siblings.count > 1) as beside:
+                    exchanger = Exchanger(Live(plan, service), front, server, beside, settings, metrics, siblings)
+                    async with _reloadable(exchanger, plan.path, exchange_with):
                         with LoopDelay(metrics.loop_delay):
-                            await _listen(reloader, server, listener, siblings, ending, beside)
+                            await _listen(exchanger, server, listener, siblings, ending, beside)
     _LOG.info("stopped")
 
 
-def _need_grpc() -> None:
+def need_grpc() -> None:
+    """Raise SpecError unless gRPC is installed."""
     try:
         import_module("tierwise.gateway.grpc.server")
     except ImportError as error:
@@ -165,7 +178,7 @@ def _need_grpc() -> None:
 
 @asynccontextmanager
 async def _also_grpc(
-    service: Service, metrics: Metrics, settings: ServerSettings, tls: Tls | None
+    service: Service, metrics: Metrics, settings: ServerSettings, tls: Tls | None, *, shared: bool
 ) -> AsyncGenerator[GrpcServer | None]:
     """Serve gRPC on the same service if a port is given."""
     host, port = settings.host, settings.grpc_port
@@ -174,7 +187,7 @@ async def _also_grpc(
         return
     from tierwise.gateway.grpc.server import GrpcServer  # noqa: PLC0415 - an extra
 
-    server = GrpcServer(service, metrics, access=settings.access, tls=tls)
+    server = GrpcServer(service, metrics, access=settings.access, tls=tls, shared=shared)
     bound = await server.start(host, port)
     _LOG.info("gRPC on %s:%d", host, bound)
     try:
@@ -184,20 +197,26 @@ async def _also_grpc(
 
 
 @asynccontextmanager
-async def _reloadable(reloader: Reloader, config: Path, siblings: Siblings) -> AsyncGenerator[None]:
-    """Reload on SIGHUP and `tierwise reload`, if no other process serves the endpoint; at the end stop all engines."""
-    if siblings.count == 1:
-        async with reloading(reloader), controlled(config, reloader.reload):
-            yield
-        return
+async def _reloadable(
+    exchanger: Exchanger, config: Path, exchange_with: Callable[[Exchanger], None] | None
+) -> AsyncGenerator[None]:
+    """Reload on SIGHUP and `tierwise reload`, or when another process says so; at the end stop all engines."""
     try:
-        yield
+        if exchange_with is not None:
+            exchange_with(exchanger)
+            yield
+            return
+        server = exchanger.server
+        counts = ReloadMetrics(exchanger.metrics.registry, server.tls)
+        reloads = Reloads(Reloader(exchanger).reload, counts, lambda: server.tls, exchanger.has_started)
+        async with reloading(reloads), controlled(config, reloads.reload):
+            yield
     finally:
-        await reloader.close()
+        await exchanger.close()
 
 
 async def _listen(
-    reloader: Reloader,
+    exchanger: Exchanger,
     server: HttpServer,
     listener: socket.socket,
     siblings: Siblings,
@@ -209,7 +228,7 @@ async def _listen(
     gc.collect()
     gc.freeze()  # a full collection would look at all that was imported, in 50 ms in which nothing else runs
     serving = asyncio.create_task(server.serve(sockets=[listener]))
-    starting = asyncio.create_task(reloader.service.start())
+    starting = asyncio.create_task(exchanger.service.start())
     stopping = asyncio.create_task(ending.first.wait())
     siblings.listening("http" if server.tls is None else "https", *listener.getsockname()[:2])
     preparing = asyncio.create_task(asyncio.to_thread(import_module, "tierwise.verifiers.readers"))
@@ -217,14 +236,14 @@ async def _listen(
         await asyncio.wait((starting, stopping, serving), return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             starting.result()
-            reloader.has_started.set()
-            _LOG.info("ready: %s", ", ".join(reloader.service.router.names))
+            exchanger.has_started.set()
+            _LOG.info("ready: %s", ", ".join(exchanger.service.router.names))
         await asyncio.wait((stopping, serving), return_when=asyncio.FIRST_COMPLETED)
         _LOG.info("draining: running requests are finished; a second signal stops at once")
     finally:
-        reloader.refuse()
-        reloader.front.drain()
-        if (shadows := reloader.service.shadows) is not None:
+        exchanger.refuse()
+        exchanger.front.drain()
+        if (shadows := exchanger.service.shadows) is not None:
             await shadows.stop()  # users' requests need the engines now
         starting.cancel()
         server.should_exit = True

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tierwise import service as running
+from tierwise.certificate import certificates_of
 
 if TYPE_CHECKING:
+    from tierwise.certificate import Certificate
     from tierwise.engines.engine import Engine
     from tierwise.engines.occupancy import Occupancy
     from tierwise.gateway.metrics import Metrics
@@ -61,6 +64,12 @@ class Siblings(Protocol):
     def engines(self, plan: Plan) -> Mapping[str, Engine]:
         """The engine of every process of a plan, by name, not started."""
 
+    def certificates(self, plan: Plan) -> Mapping[str, Certificate]:
+        """The certificates of a plan's routes, by route."""
+
+    def observing(self, plan: Plan, service: Service) -> Service:
+        """The service with what observes its routes."""
+
     def occupancies(self) -> Mapping[str, Occupancy]:
         """Occupancies by deployment that are shared with others; deployments that are missing have their own."""
 
@@ -88,6 +97,15 @@ class Alone:
     def engines(self, plan: Plan) -> Mapping[str, Engine]:
         """They are launched here."""
         return running.build(plan)
+
+    def certificates(self, plan: Plan) -> Mapping[str, Certificate]:
+        """As their files are now."""
+        return certificates_of(plan)
+
+    def observing(self, plan: Plan, service: Service) -> Service:
+        """It is done here."""
+        certificates = {} if service.certification is None else service.certification.certificates
+        return replace(service, shadows=running.shadows_of(plan, certificates, service.router, service.ledger))
 
     def occupancies(self) -> Mapping[str, Occupancy]:
         """None is shared."""

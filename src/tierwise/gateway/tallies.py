@@ -34,7 +34,7 @@ class Tally(Collector):
 
     def collect(self) -> Iterator[CounterMetricFamily]:
         for family in self.describe():
-            for labels, value in self.values.items():
+            for labels, value in self.values.copy().items():
                 family.add_metric(labels, value)
             yield family
 
@@ -71,7 +71,7 @@ class Durations(Collector):
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
         for family in self.describe():
-            for value, (counts, total) in self._of.items():
+            for value, (counts, total) in self._of.copy().items():
                 buckets, seen = [], 0
                 for bound, count in zip(self._bounds, counts, strict=True):
                     seen += count

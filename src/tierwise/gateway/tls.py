@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import ssl
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -74,6 +77,10 @@ class Tls:
     ends: float
     """When it ends."""
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """For another process of this endpoint, which gets what was in the files, whatever is in them then."""
+        return _as_it_was, (self.files, self.chain, self.key, self.client_ca, self.begins, self.ends)
+
     def problem(self, now: float | None = None) -> str:
         """Why clients refuse the certificate at this time; empty if they need not."""
         now, path = time() if now is None else now, self.files.certificate
@@ -92,6 +99,26 @@ class Tls:
         if self.files.key.stat().st_mode & 0o004:
             found.append(f"every user of this machine can read the key in {self.files.key}; chmod 600 it")
         return found
+
+
+def _as_it_was(files: TlsFiles, chain: bytes, key: bytes, client_ca: bytes | None, begins: float, ends: float) -> Tls:
+    with ExitStack() as stack:
+        read = TlsFiles(
+            certificate=stack.enter_context(_in_memory(chain)),
+            key=stack.enter_context(_in_memory(key)),
+            client_ca=None if client_ca is None else stack.enter_context(_in_memory(client_ca)),
+        )
+        context = _context(read, chain)
+    return Tls(files=files, context=context, chain=chain, key=key, client_ca=client_ca, begins=begins, ends=ends)
+
+
+@contextmanager
+def _in_memory(data: bytes) -> Generator[Path]:
+    """A file on no disk: OpenSSL reads certificates of a server only from files."""
+    with os.fdopen(os.memfd_create("tierwise"), "wb") as file:
+        file.write(data)
+        file.flush()
+        yield Path(f"/proc/self/fd/{file.fileno()}")
 
 
 def _context(files: TlsFiles, chain: bytes) -> ssl.SSLContext:

@@ -8,28 +8,24 @@ Dollars are counted in billionths, as integers: sums are exact in any order.
 from __future__ import annotations
 
 import asyncio
-import math
-import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from tierwise.keys.leases import Lease
+from tierwise.keys.account import Account
+from tierwise.keys.leases import Lease, Want
 from tierwise.spec.errors import TierwiseError
 
 if TYPE_CHECKING:
+    from tierwise.keys.account import Bound
     from tierwise.keys.leases import LeaseBook
 
-NANO = 1_000_000_000
-"""Units of a dollar."""
 _PARTS = 20
 """A process takes at most this part of a budget at a time more than it needs."""
-_AHEAD = 16
-"""How many times the need it takes ahead at first; twice as much whenever that was used up within a second."""
-_SOON_SECONDS = 1.0
-_MOST_AHEAD = 1 << 16
+_LITTLE = 4
+"""Where less than this part of what it takes ahead is left, it takes more when it takes from another account anyway."""
 IDLE_SECONDS = 3.0
 """After so long without a reservation, what is held and not reserved is given back."""
 FADING_SECONDS = 60.0
@@ -40,137 +36,27 @@ LINGER_SECONDS = 0.25
 """So long a place that is free again is kept for the next action, where other processes may want it."""
 
 
-def nano(dollars: float) -> int:
-    """Dollars in billionths, rounded up."""
-    return math.ceil(dollars * NANO - 1e-6)
-
-
 @dataclass(frozen=True, slots=True)
-class Bound:
-    """One limit of a key or team: an account, and what it allows per period."""
+class _Asked:
+    """What was asked of an account in the database."""
 
-    account: str
-    """`key:ID|30d`, `team:NAME|once`, `key:ID|MODEL|30d`, `key:ID|rpm` …: no name has a bar, so none is another's.
-    Of a session `session-dollars:KEY|ID`: only the id, which is last, may have bars.
-    """
-    kind: Literal["dollars", "requests", "tokens", "passes", "places"]
-    limit: int
-    """In units of the account."""
-    seconds: int
-    """The period; 0 for one that never ends."""
-    anchor: float
-    """When the first period began, in seconds since 1970."""
-    words: str
-    """Whose limit it is, for messages: `key 0a1b…`, `team red` …"""
-    fades: bool = False
-    """Whether its account is closed when it idles: there are as many sessions as clients name."""
-
-    def period(self, moment: float) -> int:
-        """The period that a moment (seconds since 1970) is in."""
-        return 0 if not self.seconds else math.floor((moment - self.anchor) / self.seconds)
-
-    def left(self, moment: float) -> float | None:
-        """Seconds until the next period; None if there is none."""
-        if not self.seconds:
-            return None
-        return self.anchor + (self.period(moment) + 1) * self.seconds - moment
-
-    @property
-    def is_rate(self) -> bool:
-        return self.kind in ("requests", "tokens")
-
-
-@dataclass(eq=False, slots=True)
-class Account:
-    """One bound in one period. The event loop reserves and settles; the thread of the database changes `held`."""
-
+    account: Account
     bound: Bound
-    period: int
-    held: int = 0
-    spent: int = 0
-    reserved: int = 0
-    others: int = 0
-    """What other processes held when that was last read."""
-    used_at: float = 0.0
-    """Moment of the last reservation on the monotonic clock."""
-    taken_at: float = 0.0
-    """Moment when more was taken, likewise."""
-    ahead: int = _AHEAD
-    """How many times the need is taken ahead."""
-    is_dirty: bool = False
-    """Whether the database does not know what was spent."""
-    is_lowered: bool = False
-    """Whether all that is held may be more than the limit, which was lowered: then what is free is given up."""
-    users: int = 0
-    """Actions that may still reserve or settle; of a session's only."""
-    is_closed: bool = False
-    is_leaving: bool = False
-    """Whether its free places are about to be given back."""
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    taking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    want: Want | None
+    """None if it has enough."""
+    free: int
+    need: int
 
-    def try_reserve(self, amount: int) -> bool:
-        """Reserve from what is held."""
-        with self.lock:
-            self.used_at = time.monotonic()
-            if self.held - self.spent - self.reserved < amount:
-                return False
-            self.reserved += amount
-            return True
-
-    def reserve_part(self, least: int, most: int) -> int:
-        """Reserve as much as is held, at most `most`; 0 and nothing if that is less than `least`."""
-        with self.lock:
-            self.used_at = time.monotonic()
-            amount = min(most, self.held - self.spent - self.reserved)
-            if amount < least:
-                return 0
-            self.reserved += amount
-            return amount
-
-    def enter(self) -> bool:
-        """Begin to use it. Returns whether it is still open."""
-        with self.lock:
-            self.used_at = time.monotonic()
-            self.users += not self.is_closed
-            return not self.is_closed
-
-    def leave(self) -> None:
-        """End what `enter` began."""
-        with self.lock:
-            self.users -= 1
-
-    def settle(self, reserved: int, spent: int) -> None:
-        """Turn a reservation into what was spent; more than was reserved is counted too."""
-        with self.lock:
-            self.reserved -= reserved
-            self.spent += spent
-            used = self.spent + self.reserved
-            self.held = used if self.is_lowered else max(self.held, used)
-            self.is_dirty = True
-
-    def trim(self) -> None:
-        """Give back what is not reserved, with the next lease that is written."""
-        with self.lock:
-            self.held = self.spent + self.reserved
-            self.is_dirty = True
-
-    def rebind(self, bound: Bound) -> None:
-        """Count under another limit from now on."""
-        if bound.limit < self.bound.limit:
-            self.is_lowered = True
-            self.trim()  # what was taken ahead under the limit before must not be spent under this one
-        self.bound = bound
-
-    @property
-    def lease(self) -> Lease:
-        with self.lock:
-            return Lease(self.bound.account, self.period, self.held, self.spent)
-
-    @property
-    def remaining(self) -> int:
-        """What may still be reserved, as far as this process knows."""
-        return max(0, self.bound.limit - self.others - self.spent - self.reserved)
+    def note(self, held: int, others: int) -> bool:
+        """Note what is held now. Returns whether there was as much as is needed."""
+        account, taken = self.account, held - (0 if self.want is None else self.want.lease.held)
+        with account.lock:
+            account.held = max(account.spent + account.reserved, account.held + taken)
+            account.others = others
+            was_there = self.free + taken >= self.need
+            if was_there and account.bound is self.bound:
+                account.is_lowered = False
+            return was_there
 
 
 class Accounts:
@@ -188,6 +74,7 @@ class Accounts:
         """Accounts that are closed here, and not yet in the database."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="budgets")
         self._is_closed = False
+        self._filling = asyncio.Lock()
 
     def now(self) -> float:
         return self._clock()
@@ -203,9 +90,14 @@ class Accounts:
             pass
         return account
 
-    def of(self, bound: Bound) -> Account:
+    def all_of(self, bounds: Iterable[Bound]) -> list[Account]:
+        """As `of`, of several bounds."""
+        moment = self._clock()
+        return [self.of(bound, moment) for bound in bounds]
+
+    def of(self, bound: Bound, moment: float | None = None) -> Account:
         """The account of a bound in the present period."""
-        place = (bound.account, bound.period(self._clock()))
+        place = (bound.account, bound.period(self._clock() if moment is None else moment) if bound.seconds else 0)
         found = self._open.get(place)
         if found is None:
             found = self._open[place] = Account(bound, place[1])
@@ -264,46 +156,79 @@ class Accounts:
             if at_once():
                 return True
             loop = asyncio.get_running_loop()
-            for _ in range(_ATTEMPTS):
+            for tried in range(_ATTEMPTS):
+                taking = loop.run_in_executor(self._thread, self._take, account, need, wish, tried > 0)
                 # Shielded: if the client hangs up meanwhile, what was taken must still be known here.
-                was_there = await asyncio.shield(loop.run_in_executor(self._thread, self._take, account, need, wish))
+                was_there = await asyncio.shield(taking)
                 if attempt():
                     return True
                 if not was_there:
                     return False
             return False
 
-    def _take(self, account: Account, need: int, wish: int) -> bool:
-        """Take what is lacking of an account. Returns whether there was as much as is needed."""
-        place = (account.bound.account, account.period)
-        if place in self._fading:
+    async def fill(self, wants: Sequence[tuple[Account, int, int]]) -> Account | None:
+        """Take what an action is about to reserve and this process does not hold, in one transaction.
+
+        Args:
+            wants: accounts, and how much of each is needed at least and wanted at most.
+
+        Returns:
+            The first account that has less than is needed, of which and after which nothing was taken; None if there
+            is none.
+
+        Raises:
+            KeysUnavailable: as `reserve`.
+        """
+        async with self._filling:
+            if all(self._holds(account, most) for account, _, most in wants):
+                return None  # another action has taken it
+            loop = asyncio.get_running_loop()
+            return await asyncio.shield(loop.run_in_executor(self._thread, self._take_all, wants))
+
+    def _holds(self, account: Account, amount: int) -> bool:
+        """Whether so much could be reserved at once."""
+        is_held = account.bound.kind != "places" or self._book.is_current
+        return is_held and account.free >= amount
+
+    def _take(self, account: Account, need: int, wish: int, is_again: bool) -> bool:
+        """Take what is lacking of an account, `is_again` besides what is free: before, that went to others. Returns
+        whether there was as much as is needed.
+        """
+        return self._take_all([(account, need, wish + (account.free if is_again else 0))]) is None
+
+    def _take_all(self, wants: Sequence[tuple[Account, int, int]]) -> Account | None:
+        """Take what is lacking of accounts, and more of those of which little is left. Returns as `fill`."""
+        if any((account.bound.account, account.period) in self._fading for account, _, _ in wants):
             self._close_faded()
+        asked = [self._want(account, need, most) for account, need, most in wants]
+        asking = [one for one in asked if one.want is not None]
+        taken = self._book.take([one.want for one in asking if one.want is not None]) if asking else []
+        for one, (held, others) in zip(asking, taken, strict=False):
+            if not one.note(held, others):
+                return one.account
+        return None
+
+    def _want(self, account: Account, need: int, wish: int) -> _Asked:
+        """What to take of an account."""
         bound, is_place = account.bound, account.bound.kind == "places"
         with account.lock:
             if is_place and not self._book.is_current:
                 account.held = account.reserved  # the lease of what is free has ended
             free = account.held - account.spent - account.reserved
             lease = Lease(bound.account, account.period, account.held, account.spent)
-        if free >= wish:
-            return True
-        if is_place:
-            held, others = self._book.take_place(lease, limit=bound.limit)
-        else:
-            now = time.monotonic()
-            is_soon = now - account.taken_at < _SOON_SECONDS
-            account.ahead = min(account.ahead * 2, _MOST_AHEAD) if is_soon else max(_AHEAD, account.ahead // 2)
-            account.taken_at = now
-            more = max(wish - free, min(account.ahead * wish, bound.limit // _PARTS))
-            held, others = self._book.take(
-                lease, limit=bound.limit, need=max(need - free, 0), wish=more, is_session=bound.fades
-            )
-        with account.lock:
-            account.held = max(account.spent + account.reserved, account.held + held - lease.held)
-            account.others = others
-            was_there = free + held - lease.held >= need
-            if was_there and account.bound is bound:
-                account.is_lowered = False
-            return was_there
+        want = None
+        if is_place and free < wish:
+            want = Want(lease, bound.limit, is_place=True)
+        elif not is_place:
+            ahead = min(account.ahead * wish, bound.limit // _PARTS)
+            if free < wish:
+                account.plan_ahead(time.monotonic())
+                more = max(wish - free, min(account.ahead * wish, bound.limit // _PARTS))
+                want = Want(lease, bound.limit, max(need - free, 0), more, is_session=bound.fades)
+            elif free < ahead // _LITTLE:
+                account.plan_ahead(time.monotonic())
+                want = Want(lease, bound.limit, 0, ahead - free, is_session=bound.fades)
+        return _Asked(account, bound, want, free, need)
 
     def free(self, account: Account) -> None:
         """Free a place of an action that ended. It is given back soon if others may want it; on the event loop only."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING
 
-from tierwise.keys.accounts import Bound, nano
+from tierwise.keys.account import Bound, nano
 from tierwise.keys.records import MOST_DOLLARS
 from tierwise.spec.errors import SpecError
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tierwise.keys.accounts import nano
+from tierwise.keys.account import nano
 from tierwise.spec.json import Json
 
 if TYPE_CHECKING:

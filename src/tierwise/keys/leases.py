@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -55,6 +55,23 @@ class Lease:
     spent: int
 
 
+@dataclass(frozen=True, slots=True)
+class Want:
+    """More that a holder would like of an account."""
+
+    lease: Lease
+    """What is held now."""
+    limit: int
+    """What all holders may hold together in the period; of places, those that live."""
+    need: int = 1
+    """How much more it takes at least."""
+    wish: int = 1
+    """How much more is wanted. Of places as many as are held, if no other process lives."""
+    is_session: bool = False
+    """Whether the account is a session's."""
+    is_place: bool = False
+
+
 class LeaseBook:
     """The leases of one process.
 
@@ -82,53 +99,43 @@ class LeaseBook:
         """Whether no other process held places when that was last read."""
         return not self._others
 
-    def take(self, lease: Lease, *, limit: int, need: int, wish: int, is_session: bool = False) -> tuple[int, int]:
-        """Hold more of an account, if its limit allows.
-
-        Args:
-            lease: what is held now.
-            limit: what all holders may hold together in the period.
-            need: how much more it takes at least.
-            wish: how much more is wanted.
-            is_session: whether the account is a session's.
+    def take(self, wants: Sequence[Want]) -> list[tuple[int, int]]:
+        """Hold more of accounts, in one transaction, up to the first whose limit does not allow what is needed.
 
         Returns:
-            What is held now, and what the others hold. Unchanged if there was less than `need`.
+            What is held now, and what the others hold: of each up to that one, of which nothing was taken.
         """
+        began, found = time.monotonic(), []
+        has_places = any(want.is_place for want in wants)
         with self._database.writing() as connection:
-            _lock(connection, lease.account)
-            if is_session:
-                _put_one(connection, sessions, "account", {"account": lease.account, "used_at": _moment(connection)})
-            others = self._of_others(connection, lease)
-            room = limit - others - lease.held
-            if room < need:
-                return lease.held, others
-            held = lease.held + min(room, max(need, wish))
-            _put(connection, self._holder, [Lease(lease.account, lease.period, held, lease.spent)])
-            return held, others
+            moment = self._live(connection) if has_places else 0.0
+            for account in sorted(want.lease.account for want in wants):  # in one order, or two takers could deadlock
+                _lock(connection, account)
+            for want in wants:
+                held, others, was_there = self._take(connection, want, moment)
+                found.append((held, others))
+                if not was_there:
+                    break
+        if has_places:
+            self._renewed_at = began
+        return found
 
-    def take_place(self, lease: Lease, *, limit: int) -> tuple[int, int]:
-        """Hold one place more, if the limit allows, among the processes that live; twice as many if no other lives.
-
-        Args:
-            lease: what is held now.
-            limit: what all may hold together.
-
-        Returns:
-            As `take`.
-        """
-        began = time.monotonic()
-        with self._database.writing() as connection:
-            moment = self._live(connection)
-            _lock(connection, lease.account)
+    def _take(self, connection: Connection, want: Want, moment: float) -> tuple[int, int, bool]:
+        """Returns what is held now, what the others hold, and whether there was as much as is needed."""
+        lease, wish = want.lease, want.wish
+        if want.is_session:
+            _put_one(connection, sessions, "account", {"account": lease.account, "used_at": _moment(connection)})
+        if want.is_place:
             dead = leases.c.holder.not_in(select(holders.c.holder).where(holders.c.until >= moment))
             connection.execute(delete(leases).where(leases.c.account == lease.account, dead))
-            others = self._of_others(connection, lease)
-            room = max(0, limit - others - lease.held)
-            held = lease.held + min(room, 1 if self._others else max(1, lease.held))
+            wish = 1 if self._others else max(1, lease.held)
+        others = self._of_others(connection, lease)
+        room = max(0, want.limit - others - lease.held)
+        is_there = room >= want.need
+        held = lease.held + (min(room, max(want.need, wish)) if is_there else 0)
+        if is_there or want.is_place:  # a place that is known to be gone is given up
             _put(connection, self._holder, [Lease(lease.account, lease.period, held, lease.spent)])
-        self._renewed_at = began
-        return held, others
+        return held, others, is_there
 
     def renew(self, places: Iterable[Lease]) -> None:
         """Say that this process lives, and which places it holds."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from tierwise.keys.accounts import LINGER_SECONDS, Account, Accounts, Bound, nano
+from tierwise.keys.account import Account, Bound, nano
+from tierwise.keys.accounts import LINGER_SECONDS, Accounts
 from tierwise.keys.purse import Purse, give_back, in_words, refusal_of, refusal_of_passes
 from tierwise.keys.records import Caller, Key, Team
 from tierwise.spec.errors import ModelForbidden, RateLimited
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from tierwise.ledger.records import Trace
 
 _MINUTE = 60
+_RATES = frozenset({"requests", "tokens", "places"})
+"""Kinds of limits that are counted apart from an action's purse."""
 _AGAIN_SECONDS = LINGER_SECONDS + 0.1
 """When a place is asked for once more that other processes hold."""
 _MOST_REMEMBERED = 4_096
@@ -121,13 +124,23 @@ class Limiter:
         bounds: list[Account] = []
         if caller is not None:
             check_model(caller, need.model)
-            bounds = [self._accounts.of(bound) for bound in self._bounds_of(caller, need.model)]
+            bounds = self._accounts.all_of(self._bounds_of(caller, need.model))
         estimates = estimates or self.estimates
         grant = Grant(limiter=self, estimates=estimates)
-        of_session = [] if ceilings is None else list(ceilings.bounds(caller))
-        with ExitStack() as undo:
-            passes, dollars = await self._reserve_all(grant, need, bounds, of_session, undo)
-            undo.pop_all()
+        if ceilings is not None:
+            grant.sessions = [self._accounts.entered(bound) for bound in ceilings.bounds(caller)]
+        plan = _plan(need, bounds, grant.sessions)
+        if self._reserve_at_once(plan):
+            grant.held = [(account, most) for account, _, most in plan if account.bound.kind in _RATES]
+            passes = next(((one, need.count) for one in grant.sessions if one.bound.kind == "passes"), None)
+            dollars = need.dollars
+        else:
+            with ExitStack() as undo:
+                for account in grant.sessions:
+                    undo.callback(account.leave)
+                short = await self._accounts.fill(plan)
+                passes, dollars = await self._reserve_all(grant, need, bounds, short, undo)
+                undo.pop_all()
         spending = [account for account in (*grant.sessions, *bounds) if account.bound.kind == "dollars"]
         if spending or passes is not None:
             grant.purse = Purse(self._accounts, spending, estimates, dollars, standing=need.time, passes=passes)
@@ -138,16 +151,25 @@ class Limiter:
         grant.headers = self._headers(bounds)
         return grant
 
+    def _reserve_at_once(self, plan: Sequence[tuple[Account, int, int]]) -> bool:
+        """Reserve all that an action wants from what this process holds, or nothing."""
+        for place, (account, _, most) in enumerate(plan):
+            if most and not self._accounts.try_reserve(account, most):
+                for other, _, reserved in plan[:place]:
+                    other.settle(reserved, 0)
+                return False
+        return True
+
     async def _reserve_all(
-        self, grant: Grant, need: Need, bounds: list[Account], of_session: list[Bound], undo: ExitStack
+        self, grant: Grant, need: Need, bounds: list[Account], short: Account | None, undo: ExitStack
     ) -> tuple[tuple[Account, int] | None, int]:
         """Reserve rates and places, then what the session has, then that many dollars of every budget.
 
         Args:
-            grant: receives the rates, the places and the accounts of the session.
+            grant: receives the rates and the places; has the accounts of the session.
             need: as of `admit`.
             bounds: the accounts of key and team.
-            of_session: the ceilings of the session.
+            short: the account that has less than is needed, as the database was just read; None if there is none.
             undo: is given what takes each reservation back.
 
         Returns:
@@ -157,15 +179,12 @@ class Limiter:
         for account in bounds:
             if account.bound.kind != "dollars":
                 amount = need.tokens if account.bound.kind == "tokens" else 1
-                await self._reserve(account, amount, need, bounds)
+                await self._reserve(account, amount, need, bounds, is_short=account is short)
                 undo.callback(self.end, account, amount, 0)
                 grant.held.append((account, amount))
         passes, dollars = None, need.dollars
-        for bound in of_session:
-            account = self._accounts.entered(bound)
-            undo.callback(account.leave)
-            grant.sessions.append(account)
-            if bound.kind == "passes":
+        for account in grant.sessions:
+            if account.bound.kind == "passes":
                 passes = (account, await self._part_of_passes(account, need))
                 undo.callback(give_back, [account], passes[1])
             else:
@@ -173,7 +192,8 @@ class Limiter:
                 undo.callback(give_back, [account], dollars)
         for account in bounds:
             if account.bound.kind == "dollars":
-                await self._reserve(account, dollars, need, bounds)
+                is_short = account is short and dollars == need.dollars
+                await self._reserve(account, dollars, need, bounds, is_short=is_short)
                 undo.callback(give_back, [account], dollars)
         return passes, dollars
 
@@ -199,8 +219,12 @@ class Limiter:
         else:
             account.settle(reserved, spent)
 
-    async def _reserve(self, account: Account, amount: int, need: Need, bounds: list[Account]) -> None:
-        if self._accounts.try_reserve(account, amount) or await self._accounts.reserve(account, amount):
+    async def _reserve(
+        self, account: Account, amount: int, need: Need, bounds: list[Account], *, is_short: bool
+    ) -> None:
+        if self._accounts.try_reserve(account, amount):
+            return
+        if not is_short and await self._accounts.reserve(account, amount):
             return
         if account.bound.kind == "places" and account.others:
             await asyncio.sleep(_AGAIN_SECONDS)  # others give back what they do not need by then
@@ -255,16 +279,31 @@ class Limiter:
 
     def _headers(self, bounds: list[Account]) -> dict[str, str]:
         """OpenAI's headers of rate limits, of the tightest limit of each kind."""
-        headers: dict[str, str] = {}
-        now = self._accounts.now()
-        for kind in ("requests", "tokens"):
-            of_kind = [account for account in bounds if account.bound.kind == kind]
-            if of_kind:
-                tightest = min(of_kind, key=lambda account: account.remaining)
-                headers[f"x-ratelimit-limit-{kind}"] = str(tightest.bound.limit)
-                headers[f"x-ratelimit-remaining-{kind}"] = str(tightest.remaining)
-                headers[f"x-ratelimit-reset-{kind}"] = f"{max(0.0, tightest.bound.left(now) or 0.0):.1f}s"
+        tightest: dict[str, tuple[int, Bound]] = {}
+        for account in bounds:
+            bound = account.bound
+            if bound.kind in ("requests", "tokens"):
+                left = account.remaining
+                if bound.kind not in tightest or left < tightest[bound.kind][0]:
+                    tightest[bound.kind] = left, bound
+        headers, now = {}, self._accounts.now()
+        for kind, (left, bound) in tightest.items():
+            headers[f"x-ratelimit-limit-{kind}"] = str(bound.limit)
+            headers[f"x-ratelimit-remaining-{kind}"] = str(left)
+            headers[f"x-ratelimit-reset-{kind}"] = f"{max(0.0, bound.left(now) or 0.0):.1f}s"
         return headers
+
+
+def _plan(need: Need, bounds: Iterable[Account], sessions: Iterable[Account]) -> list[tuple[Account, int, int]]:
+    """What an action reserves, in order: accounts, and how much it needs of each and wants at most."""
+    rates = {"requests": 1, "places": 1, "tokens": need.tokens}
+    plan = [(one, rates[one.bound.kind], rates[one.bound.kind]) for one in bounds if one.bound.kind in rates]
+    for one in sessions:
+        is_passes = one.bound.kind == "passes"
+        least, most = (need.choices, need.count) if is_passes else (min(need.least, need.dollars), need.dollars)
+        plan.append((one, min(max(1, least), most), most))
+    plan += [(one, need.dollars, need.dollars) for one in bounds if one.bound.kind == "dollars"]
+    return plan
 
 
 def check_model(caller: Caller, model: str) -> None:

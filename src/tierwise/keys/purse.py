@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tierwise.keys.accounts import nano
+from tierwise.keys.account import nano
 from tierwise.spec.ask import OutOfBudget
 from tierwise.spec.errors import KeysUnavailable, OutOfQuota
 
 if TYPE_CHECKING:
-    from tierwise.keys.accounts import Account, Accounts
+    from tierwise.keys.account import Account
+    from tierwise.keys.accounts import Accounts
     from tierwise.keys.estimates import Estimates
     from tierwise.spec.call import Call, Pass
 

@@ -59,7 +59,7 @@ class Audited:
     at: float
     """Seconds since 1970."""
     what: str
-    """`create`, `update`, `revoke`, `rotate`, `team` or `denied`."""
+    """`create`, `update`, `revoke`, `rotate`, `team`, `delete` (of a team) or `denied`."""
     key: str
     """Id of the key, or name of the team."""
     who: str
@@ -98,7 +98,7 @@ class KeyStore:
             return Stored(
                 number=_last(connection),
                 keys={row.id: _key(row) for row in connection.execute(select(keys).order_by(keys.c.created_at))},
-                teams={row.name: _team(row) for row in connection.execute(select(teams).order_by(teams.c.name))},
+                teams={row.name: _team(row) for row in connection.execute(_TEAMS)},
             )
 
     def create(
@@ -164,14 +164,7 @@ class KeyStore:
         """Accept these keys no longer: all or, if one cannot be revoked, none."""
         now = time.time()
         with self._database.writing() as connection:
-            revoked = []
-            for key in named:
-                found = self._active(connection, key)
-                ended = {"revoked_at": now, "previous": "", "previous_until": 0.0}
-                connection.execute(update(keys).where(keys.c.id == found.id).values(**ended))
-                self._log(connection, "revoke", found.id, "")
-                revoked.append(replace(found, revoked_at=now))
-            return revoked
+            return [self._revoke(connection, self._active(connection, key), now) for key in named]
 
     def rotate(self, key: str, *, grace: float = 0.0) -> tuple[Key, str]:
         """A new secret for a key, whose limits and spending stay.
@@ -202,18 +195,37 @@ class KeyStore:
         """
         name_of(name, "name of a team", "team_id")
         with self._database.writing() as connection:
-            row = connection.execute(select(teams).where(teams.c.name == name)).first()
-            if is_new is False and row is None:
-                names = connection.execute(select(teams.c.name)).scalars()
-                raise NotFound(f"there is no team {name!r}; {allowed(name, names)}", field="team_id")
-            if is_new and row is not None:
+            row = _team_row(connection, name)
+            is_there = row is not None and row.settings != _DELETED
+            if is_new is False:
+                self._existing(connection, name)
+            if is_new and is_there:
                 raise SpecError(f"there is a team {name!r} already; change it with /team/update", field="team_id")
-            before = Team(name=name, created_at=time.time()) if row is None else _team(row)
-            team = replace(before, limits=changes.of(before.limits))
-            limits = team.limits
+            limits = changes.of(_team(row).limits if is_there else Limits())
+            team = Team(name=name, limits=limits, created_at=time.time() if row is None else row.created_at)
             self._put_team(connection, team, is_new=row is None)
             self._log(connection, "team", name, limits.words() or "no limits")
             return team
+
+    def delete_teams(self, named: Iterable[str]) -> list[tuple[Team, list[Key]]]:
+        """Remove teams and revoke their keys: all or, if one is unknown, none. What was spent stays: a team of the same
+        name goes on from it, in the same periods.
+
+        Returns:
+            Each team with the keys that were revoked.
+        """
+        now = time.time()
+        with self._database.writing() as connection:
+            deleted = []
+            for team in [self._existing(connection, name) for name in dict.fromkeys(named)]:
+                name = team.name
+                own = [key for key in map(_key, connection.execute(select(keys))) if key.team == name]
+                why = f"team {name} was deleted"
+                revoked = [self._revoke(connection, key, now, why) for key in own if key.revoked_at is None]
+                connection.execute(update(teams).where(teams.c.name == name).values(settings=_DELETED))
+                self._log(connection, "delete", name, f"the team, with {len(revoked)} keys")
+                deleted.append((team, revoked))
+            return deleted
 
     def denied(self, lines: list[tuple[str, str]]) -> None:
         """Write refusals (id of a key, reason) to the audit log."""
@@ -241,7 +253,7 @@ class KeyStore:
 
     # ── rows ─────────────────────────────────────────────────────────────
 
-    def _put_team(self, connection: Connection, team: Team, *, is_new: bool = True) -> None:
+    def _put_team(self, connection: Connection, team: Team, *, is_new: bool) -> None:
         settings = _json(team.limits)
         if is_new:
             row = {"name": team.name, "settings": settings, "created_at": team.created_at}
@@ -249,10 +261,24 @@ class KeyStore:
         else:
             connection.execute(update(teams).where(teams.c.name == team.name).values(settings=settings))
 
+    def _existing(self, connection: Connection, name: str) -> Team:
+        row = _team_row(connection, name)
+        if row is None or row.settings == _DELETED:
+            names = connection.execute(select(teams.c.name).where(teams.c.settings != _DELETED)).scalars()
+            raise NotFound(f"there is no team {name!r}; {allowed(name, names)}", field="team_id")
+        return _team(row)
+
+    def _revoke(self, connection: Connection, key: Key, now: float, why: str = "") -> Key:
+        ended = {"revoked_at": now, "previous": "", "previous_until": 0.0}
+        connection.execute(update(keys).where(keys.c.id == key.id).values(**ended))
+        self._log(connection, "revoke", key.id, why)
+        return replace(key, revoked_at=now)
+
     def _need_team(self, connection: Connection, team: str) -> None:
         """Begin a team that a key names, without limits."""
-        if team and connection.execute(select(teams.c.name).where(teams.c.name == team)).first() is None:
-            self._put_team(connection, Team(name=team, created_at=time.time()))
+        row = _team_row(connection, team) if team else None
+        if team and (row is None or row.settings == _DELETED):
+            self._put_team(connection, Team(name=team, created_at=time.time()), is_new=row is None)
 
     def _find(self, connection: Connection, key: str) -> Key:
         """A key by its id, else the only one with this name that is not revoked."""
@@ -279,6 +305,9 @@ class KeyStore:
         connection.execute(insert(events), [{"number": _last(connection) + 1, **line}])
 
 
+_DELETED = ""
+"""The settings of a deleted team. Its row stays, because the periods of its budget count from its creation."""
+_TEAMS = select(teams).where(teams.c.settings != _DELETED).order_by(teams.c.name)
 _ABOUT = ("name", "team", "tags", "expires_at")
 """What `KeyChanges` has besides limits."""
 
@@ -315,6 +344,11 @@ def _key(row: Any) -> Key:
         is_admin=own.is_admin,
         limits=own.limits,
     )
+
+
+def _team_row(connection: Connection, name: str) -> Any:
+    """The row of a team, which may be deleted; None if there never was one."""
+    return connection.execute(select(teams).where(teams.c.name == name)).first()
 
 
 def _team(row: Any) -> Team:

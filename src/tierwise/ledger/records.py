@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -17,6 +18,16 @@ because users needed its engine."""
 
 SHADOW_OF = "shadow of "
 """A reason that begins so names an action. Totals have one row for all of them, or each would have one of its own."""
+
+
+def new_id(started_at: float) -> str:
+    """An id for an action: `act_`, its second since 1970 as 8 hex digits, and 16 random ones.
+
+    Ids in the order of time keep what is added to a large ledger together: with random ones, each row changes pages of
+    its own in every index that has the id.
+    """
+    # Not `secrets` or uuid4, which make a system call each time.
+    return f"act_{int(started_at) & 0xFFFFFFFF:08x}{random.getrandbits(64):016x}"
 
 
 @frozen_value

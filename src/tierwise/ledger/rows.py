@@ -6,7 +6,8 @@ it.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import date, timedelta
+from functools import lru_cache
 from math import floor, isfinite
 from operator import attrgetter
 from typing import Annotated, Any
@@ -64,7 +65,7 @@ class ActionRow(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def date(self) -> str:
         """The day of its start in UTC, `2026-01-31`."""
-        return datetime.fromtimestamp(floor(self.started_at), UTC).date().isoformat()  # a fraction would round
+        return _day(floor(self.started_at) // 86_400)
 
 
 class PassFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -302,6 +303,7 @@ _COUNTED = ("prompt", "cached", "completion", "reasoning")
 _TIMED = ("started", "first_token", "seconds", "busy_seconds")
 _ENDED_BY_ITSELF = frozenset({"finished", "cut", "lost_to_thinking"})
 _number = attrgetter("number")
+_EPOCH = date(1970, 1, 1)
 _FACTS = PassFacts.__struct_fields__
 _FIELDS = tuple(name for name in PassRow.__struct_fields__ if not name.startswith("dollars_"))
 _facts_of = attrgetter(*map(_source, _FACTS))
@@ -330,6 +332,12 @@ def _decision_row(position: int, decision: Decision) -> DecisionRow:
         after=decision.after,
         at=decision.at,
     )
+
+
+@lru_cache(maxsize=16)
+def _day(number: int) -> str:
+    """The date of a day since 1970."""
+    return (_EPOCH + timedelta(days=number)).isoformat()
 
 
 def _brief(text: str) -> str:

@@ -41,7 +41,7 @@ LOOK_DELAY = 0.5
 BATCH_DELAY = 0.05
 """Seconds to collect actions before they are stored together, after a pause."""
 
-BATCH_INTERVAL = 0.25
+BATCH_INTERVAL = 0.5
 """Seconds between batches without a pause: opening the database and committing takes as long as storing 50 actions."""
 
 RETRY_DELAY = 0.5

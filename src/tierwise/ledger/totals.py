@@ -5,13 +5,13 @@ An hour's totals change in the transaction that adds its rows. For a partial hou
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import date, timedelta
 from functools import cache
 from itertools import groupby
+from math import floor
 from operator import attrgetter
 from typing import Any
 
@@ -90,7 +90,7 @@ class Total:
 
 def hour_of(moment: float) -> int:
     """The hour since 1970 that contains a moment (seconds since 1970), exact where `moment / 3600` would round."""
-    return math.floor(moment) // HOUR
+    return floor(moment) // HOUR
 
 
 # ── writing ─────────────────────────────────────────────────────────────
@@ -100,9 +100,12 @@ def add(connection: Connection, entries: Iterable[Entry]) -> None:
     """Add actions to the totals of their hours."""
     sums = _Sums()
     for entry in entries:
-        action = entry.action
+        action, done = entry.action, entry.passes
         own = (action.model, grouped(action.reason))
-        sums.add(action.started_at, own, action.tier, [_parts_of(done) for done in entry.passes])
+        if len(done) == 1:
+            sums.add_single(action.started_at, own, _parts_of(done[0]))
+        else:
+            sums.add(action.started_at, own, action.tier, [_parts_of(one) for one in done])
     sums.store(connection)
 
 
@@ -130,6 +133,19 @@ class _Sums:
     def __init__(self) -> None:
         self._actions: Counter[tuple[int, str, str]] = Counter()
         self._passes: defaultdict[tuple[Any, ...], list[float]] = defaultdict(_zeros)
+        self._singles: defaultdict[tuple[Any, ...], list[float]] = defaultdict(_zeros)
+        """Of actions of one pass each, which most are: each sum counts as many actions as passes."""
+
+    def add_single(self, started_at: float, own: tuple[str, str], part: Sequence[Any]) -> None:
+        """As `add`, of an action with one pass."""
+        tier, deployment, role, outcome, exact, *values = part
+        sums = self._singles[floor(started_at) // HOUR, *own, tier, deployment, role, outcome]
+        sums[0] += 1
+        if not exact:
+            sums[1] += 1
+        for place, value in enumerate(values, 2):
+            if value:
+                sums[place] += value
 
     def add(self, started_at: float, own: tuple[str, str], tier: str, parts: Sequence[Sequence[Any]]) -> None:
         """Add one action: its `OF_ACTIONS`, the tier that answered, and the `_PARTS` of each pass."""
@@ -148,6 +164,12 @@ class _Sums:
 
     def store(self, connection: Connection) -> None:
         """Write in a fixed row order, so that two writers cannot deadlock."""
+        for key, sums in self._singles.items():
+            hour, *values = key
+            for dimension, value in zip((*OF_ACTIONS, *GROUPS), values, strict=True):
+                self._actions[hour, dimension, value] += int(sums[0])
+            self._passes[key] = [one + more for one, more in zip(self._passes[key], sums, strict=True)]
+        self._singles.clear()
         _upsert(connection, action_totals, [(*key, number) for key, number in sorted(self._actions.items())])
         _upsert(connection, pass_totals, [(*key, *map(_bounded, sums)) for key, sums in sorted(self._passes.items())])
 

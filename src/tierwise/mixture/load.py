@@ -128,6 +128,18 @@ class Load:
                 sum_ + nats * routing.tokens for sum_, nats in zip(self._entropy, routing.entropy, strict=True)
             ]
 
+    def as_one(self, active: int = 1) -> Routing:
+        """All passes as one, which adds what they added.
+
+        Args:
+            active: experts chosen for each token, which a load does not know and adding does not need.
+        """
+        entropy = [nats / self._known for nats in self._entropy] if self._known else None
+        tokens, counts = self.tokens, self._counts
+        return Routing(
+            source=self.source, layers=self._numbers, counts=counts, tokens=tokens, active=active, entropy=entropy
+        )
+
     @property
     def layers(self) -> list[Layer]:
         return [

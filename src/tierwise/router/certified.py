@@ -46,7 +46,7 @@ class CertifiedRoute:
         return f"{self.state}; {'; '.join(self.reasons) or 'the engines are not ready yet'}"
 
 
-def _nobody(route: str, reason: str) -> None:
+def _nobody(name: str, reason: str) -> None:
     """Tell nobody."""
 
 
@@ -64,6 +64,8 @@ class CertifiedRoutes:
         self._routes = dict(routes or {})
         self.when_void: Callable[[str, str], None] = _nobody
         """Called with the route and the reason once a certificate does not hold any more."""
+        self.when_changed: Callable[[str, str], None] = _nobody
+        """Called with a deployment and what changed about its engine, whether or not a certificate is about it."""
 
     def __iter__(self) -> Iterator[str]:
         """The names of the routes with a certificate."""
@@ -95,6 +97,10 @@ class CertifiedRoutes:
         _LOG.warning("route %s: its certificate is void, so tier %s answers: %s", route, now.safe, reason)
         self._routes[route] = replace(now, state="void", reasons=(*now.reasons, reason))
         self.when_void(route, reason)
+
+    def void_ones(self) -> list[tuple[str, str]]:
+        """Routes whose certificates do not hold, each with every reason."""
+        return [(name, reason) for name, one in self._routes.items() for reason in one.reasons]
 
     @property
     def are_checked(self) -> bool:

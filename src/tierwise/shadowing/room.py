@@ -71,7 +71,7 @@ class Room:
     def needed(self) -> str:
         """Which room users need that the shadow has, or would have with its next pass; empty if none."""
         for name, one in self.used.items():
-            if one.part.others + max(1, one.part.own) > one.place.slots:
+            if not one.place.occupancy.has_room(one.place.slots, one.part.own):
                 return f"users need every slot of {name}"
         for name, place in self.idle.items():
             own = self.used[name].part.own if name in self.used else 0
@@ -134,7 +134,7 @@ def _narrowed(tier: Tier, used: Mapping[str, _Used]) -> Tier:
     """The same tier on the slots that are free now, so that its own passes never wait; they are counted apart."""
 
     def free(place: Deployment) -> Deployment:
-        left = max(1, place.slots - place.occupancy.running)
+        left = max(1, place.occupancy.free(place.slots))
         return replace(place, slots=left, occupancy=used[place.name].part)
 
     graders = {name: free(place) for name, place in tier.graders.items()}

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from time import time
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from tierwise.certificate import by_agreement
 from tierwise.ledger.records import SHADOW_OF, Record, Trace
@@ -25,10 +25,11 @@ from tierwise.shadowing.comparing import chosen, differ, loss_of
 from tierwise.shadowing.feedback import Feedback
 from tierwise.shadowing.labels import Labels
 from tierwise.shadowing.memory import KeptTexts, ShadowMemory
+from tierwise.shadowing.outcome import Outcome, discard, uncounted
 from tierwise.shadowing.room import Pace, Room
 from tierwise.shadowing.tool_turns import ReferenceTier
 from tierwise.shadowing.waiting import Waiting, WaitingActions
-from tierwise.shadowing.watching import DETECTORS, Observed, ShadowedRoute, WatchState
+from tierwise.shadowing.watching import DETECTORS, Observed, ShadowedRoute, WatchState, hashes_of
 from tierwise.spec.ask import Answer
 from tierwise.spec.clock import now
 from tierwise.spec.errors import TierwiseError
@@ -42,25 +43,12 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("tierwise")
 
-Outcome = Literal["agreed", "differed", "own", "failed", "yielded", "dropped", "lost"]
-"""What became of an action that was to be observed. `own`: the reference tier had answered it, so nothing was asked.
-`yielded`: stopped because users needed its engine; it is tried again. `dropped`: it never had its turn. `lost`: it had
-its turn, had to yield, and was not observed within a day; it counts as one without harm or difference."""
-
 LOOK_SECONDS = 0.25
 """Between two looks whether the engines are quiet."""
 SAVE_SECONDS = 1.0
 """Between two writes of the detectors' states."""
 _COMPARE_SECONDS = 120.0
 """The longest comparison of two answers: it may run code."""
-
-
-def _discard(_: Record) -> None:
-    """Record nothing."""
-
-
-def _uncounted(_route: str, _outcome: Outcome) -> None:
-    """Count nothing."""
 
 
 class Shadows:
@@ -75,6 +63,8 @@ class Shadows:
         texts: requests and answers, where they are kept.
         chance: draws from 0 to 1, which choose the observed actions.
     """
+
+    is_elsewhere = False  # whether another process observes, and has what is known
 
     def __init__(
         self,
@@ -94,9 +84,9 @@ class Shadows:
         self._paces = {name: Pace() for name in self._routes}
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_working = self._is_saving = self._is_unsaved = self._is_stopped = False
-        self.record: Callable[[Record], None] = _discard
+        self.record: Callable[[Record], None] = discard
         """Called with each shadow's record; the gateway sets it."""
-        self.count: Callable[[str, Outcome], None] = _uncounted
+        self.count: Callable[[str, Outcome], None] = uncounted
         """Called with route and outcome; the gateway sets it."""
         settings = [route.settings.keep_days for route in self._routes.values()]
         self._texts.forget(time(), max(settings, default=0))
@@ -112,17 +102,14 @@ class Shadows:
             state = stored.get(name)
             if state is None or state.certificate != route.certificate.sha256:
                 state = WatchState.fresh(route.certificate)
-            state = route.counted(state)
+            found[name] = state = route.counted(state)
             if state.alarm:
                 self._router.certified.void(name, state.alarm)
-            found[name] = state
         return found
 
     def adopt(self, routes: Mapping[str, ShadowedRoute], router: Router, prices: PriceBook) -> bool:
-        """Observe the same certificates for another service from now on, with all that was seen and that waits; their
-        settings may have changed. Returns false, and changes nothing, if the certificates are others.
-        """
-        if self._is_stopped or _hashes(self._routes) != _hashes(routes):
+        """Observe the same certificates for another service from now on; false, and nothing changes, if not so."""
+        if not self.can_adopt(routes):
             return False
         self._routes.update(routes)
         self._router, self._prices = router, prices
@@ -130,6 +117,14 @@ class Shadows:
             if state.alarm:
                 router.certified.void(name, state.alarm)
         return True
+
+    def can_adopt(self, routes: Mapping[str, ShadowedRoute]) -> bool:
+        """Whether `adopt` will."""
+        return not self._is_stopped and hashes_of(self._routes) == hashes_of(routes)
+
+    def resume(self) -> None:
+        """Observe again after `stop`."""
+        self._is_stopped = False
 
     def tier_for(self, tier: Tier, prompt: Prompt) -> Tier:
         """The tier that answers a request: the given one, except for a turn with tools that nobody has labelled.
@@ -182,8 +177,17 @@ class Shadows:
         if not self._holds(one.route) or self._chance() >= route.settings.share:
             return
         kept = replace(one, passes=(chosen(one.answer, one.passes),))  # the others may be large
+        self._observe_later(kept, route)
+
+    def take(self, certificate: str, one: Answered) -> None:
+        """Observe an action that chance chose in another process, if the certificate is the same."""
+        route = self._routes.get(one.route)
+        if route is not None and not self._is_stopped and route.certificate.sha256 == certificate:
+            self._observe_later(one, route)
+
+    def _observe_later(self, one: Answered, route: ShadowedRoute) -> None:
         is_own = self._is_own(one, route.certificate.reference)
-        self._wait(Waiting(answered=kept, is_own=is_own, size=size_of(one.prompt.messages), since=now()))
+        self._wait(Waiting(answered=one, is_own=is_own, size=size_of(one.prompt.messages), since=now()))
 
     def _wait(self, one: Waiting) -> None:
         for other in self._queue.add(one):
@@ -444,7 +448,3 @@ class Shadows:
     def _counted(self, route: str, outcome: Outcome) -> None:
         self.counts[route, outcome] += 1
         self.count(route, outcome)
-
-
-def _hashes(routes: Mapping[str, ShadowedRoute]) -> dict[str, str]:
-    return {name: route.certificate.sha256 for name, route in routes.items()}

@@ -55,6 +55,11 @@ class ShadowedRoute:
         return state.counted(self.certificate.promise.kind, time() - days * _DAY)
 
 
+def hashes_of(routes: Mapping[str, ShadowedRoute]) -> dict[str, str]:
+    """The SHA-256 of the certificates of routes, by name."""
+    return {name: route.certificate.sha256 for name, route in routes.items()}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
     """What one shadowed action says."""

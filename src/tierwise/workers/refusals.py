@@ -11,31 +11,17 @@ from tierwise.spec.errors import SpecError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from tierwise.engines.engine import Engine
-    from tierwise.gateway.settings import ServerSettings
+    from tierwise.engines.engine import Deployment
     from tierwise.plan import Plan
 
 
-def refusals(plan: Plan, settings: ServerSettings, engines: Mapping[str, Engine], workers: int) -> Iterator[SpecError]:
+def refusals(plan: Plan, deployments: Mapping[str, Deployment], workers: int) -> Iterator[SpecError]:
     """Everything that keeps a plan from being served by several workers, each with what to do."""
     if not hasattr(socket, "SO_REUSEPORT"):
         yield SpecError("--workers needs SO_REUSEPORT, which this system lacks; serve with one", field="--workers")
-    if settings.grpc_port is not None:
-        yield SpecError(
-            "--grpc-port is served by one process: serve gRPC with a `tierwise serve` of its own, on the same ledger, "
-            "or leave out --workers",
-            field="--grpc-port",
-        )
-    shadowed = [name for name, route in plan.file.routes.items() if route.certificate and route.shadow is not None]
-    if settings.shadow and shadowed:
-        yield SpecError(
-            f"route {shadowed[0]!r} is observed (`shadow`), and the evidence of several workers is not joined: serve "
-            "with --no-shadow, or leave out --workers",
-            field=f"routes.{shadowed[0]}.shadow",
-        )
     for process in plan.processes:
         slots = process.settings.slots
-        if isinstance(engines[process.name], LaunchedEngine) and slots < workers:
+        if isinstance(deployments[process.name].engine, LaunchedEngine) and slots < workers:
             yield SpecError(
                 f"{slots}: the slots of an engine are divided among {workers} workers, and each needs one; set at "
                 f"least {workers}, or --workers {slots}",

@@ -17,39 +17,46 @@ import logging
 import os
 import signal
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import uvloop
+from prometheus_client import CollectorRegistry
 
 from tierwise.certificate import certificates_of
-from tierwise.engines.process.followed import Standing, standing_of
-from tierwise.engines.process.launched import LaunchedEngine
+from tierwise.gateway.added_metrics import Family, families_of
 from tierwise.gateway.control import controlled
 from tierwise.gateway.logs import log_to_stderr
 from tierwise.gateway.metrics import Metrics
-from tierwise.gateway.server import bound, open_ledger
+from tierwise.gateway.reload import Reloads, reloading
+from tierwise.gateway.reload_metrics import ReloadMetrics
+from tierwise.gateway.server import bound, loaded, need_grpc, open_ledger
 from tierwise.gateway.siblings import Ending, announce
-from tierwise.service import Certification, build
+from tierwise.service import Certification, assemble, build
 from tierwise.spec.clock import now
-from tierwise.spec.errors import Broken, ConfigErrors, LedgerError, SpecError, TierwiseError
+from tierwise.spec.errors import Broken, ConfigErrors, LedgerError, TierwiseError
+from tierwise.workers.following import Place
+from tierwise.workers.generations import Generations
 from tierwise.workers.hub import Hub
 from tierwise.workers.nursery import Nursery
 from tierwise.workers.refusals import refusals
 from tierwise.workers.shared_occupancy import SharedRoom
-from tierwise.workers.worker import Place, work
+from tierwise.workers.worker import work
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable
 
     from tierwise.gateway.settings import ServerSettings
+    from tierwise.gateway.tls import Tls
     from tierwise.plan import Plan
+    from tierwise.service import Service
 
 _LOG = logging.getLogger("tierwise")
 
-_NO_RELOAD = "several workers read the config file when they are started; restart the endpoint to change it"
-
+_PLACES = 1024
+"""For deployments that reloads add, while others still have requests."""
 _LOOK_SECONDS = 0.05
 """Pause between two looks at the engines, whose changes are told to the workers."""
 _MEMORY_EVERY = 20
@@ -73,44 +80,58 @@ def serve_workers(
         content: whether it stores requests and answers.
     """
     log_to_stderr()
-    if settings.tls is not None:
-        settings.tls.load()  # so that an error is said once
+    if settings.grpc_port is not None:
+        need_grpc()  # before the workers are forked, so that they share its memory
+    tls = loaded(settings.tls)
     certification = Certification(plan=plan, certificates=certificates_of(plan), uncertified=settings.uncertified)
     certification.differences()
-    engines = build(plan)
-    if found := list(refusals(plan, settings, engines, workers)):
+    service = assemble(plan, build(plan), None, certification)
+    if found := list(refusals(plan, service.deployments, workers)):
         raise ConfigErrors(found)
     listeners = _listeners(settings.host, settings.port, workers)
+    reserved = None if settings.grpc_port is None else _reserved(settings.host, settings.grpc_port)
+    if reserved is not None:
+        settings = replace(settings, grpc_port=reserved.getsockname()[1])
     with open_ledger(ledger, plan, Metrics({})):
         pass  # created or upgraded before all workers open it, and its errors are reported once
-    room = SharedRoom([process.name for process in plan.processes], workers)
+    room = SharedRoom(_PLACES + len(plan.processes), workers)
 
     def become(number: int, channel: socket.socket) -> None:
         for other, listener in enumerate(listeners):
             if other != number:
                 listener.close()
         place = Place(number=number, count=workers, listener=listeners[number], room=room)
-        work(place, channel, plan, settings, ledger, content=content)
+        work(place, channel, settings, ledger, content=content)
 
     nursery = Nursery(become)
-    launched = {name: engine for name, engine in engines.items() if isinstance(engine, LaunchedEngine)}
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run(_Supervisor(nursery, listeners, launched, room), plan, settings))
+            runner.run(_run(plan, service, settings, tls, nursery, listeners, room))
     finally:
         nursery.close()
         room.close()
+        if reserved is not None:
+            reserved.close()
         with open_ledger(ledger, plan, Metrics({})):
             pass  # stores the journals of workers that were killed
     _LOG.info("stopped")
 
 
-async def _run(supervisor: _Supervisor, plan: Plan, settings: ServerSettings) -> None:
-    async def refuse() -> list[str]:
-        raise SpecError(_NO_RELOAD, field="--workers")
-
-    async with controlled(plan.path, refuse):
-        await supervisor.run("http" if settings.tls is None else "https")
+async def _run(
+    plan: Plan,
+    service: Service,
+    settings: ServerSettings,
+    tls: Tls | None,
+    nursery: Nursery,
+    listeners: list[socket.socket],
+    room: SharedRoom,
+) -> None:
+    generations = Generations(plan, service, tls, settings, count=len(listeners), room=room)
+    registry = CollectorRegistry()
+    supervisor = _Supervisor(nursery, listeners, generations, room, lambda: families_of(registry))
+    reloads = Reloads(supervisor.reload, ReloadMetrics(registry, tls), lambda: generations.tls, generations.has_started)
+    async with controlled(plan.path, reloads.reload):
+        await supervisor.run("http" if tls is None else "https", reloads)
 
 
 def _listeners(host: str, port: int, count: int) -> list[socket.socket]:
@@ -124,26 +145,41 @@ def _listeners(host: str, port: int, count: int) -> list[socket.socket]:
     return [bound(host, port, shared=True) for _ in range(count)]
 
 
+def _reserved(host: str, port: int) -> socket.socket:
+    """A port for the gRPC servers of all workers, which open their sockets themselves. It does not listen.
+
+    Raises:
+        SpecError: the port is in use.
+    """
+    with bound(host, port) as alone:
+        address = alone.getsockname()
+        holder = socket.socket(alone.family, alone.type)
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    holder.bind(address)
+    return holder
+
+
 class _Supervisor:
     """Workers, engines and signals.
 
     Args:
         nursery: forks the workers.
         listeners: one for each worker.
-        engines: those that are launched.
+        generations: the engines, and what workers serve.
         room: the occupancies that the workers share.
+        own: the metrics of this process.
     """
 
     def __init__(
         self,
         nursery: Nursery,
         listeners: list[socket.socket],
-        engines: Mapping[str, LaunchedEngine],
+        generations: Generations,
         room: SharedRoom,
+        own: Callable[[], list[Family]] = list,
     ) -> None:
-        self._nursery, self._listeners, self._engines, self._room = nursery, listeners, engines, room
-        self._hub = Hub(self._restart)
-        self._standings: dict[str, Standing] = {}
+        self._nursery, self._listeners, self._generations, self._room = nursery, listeners, generations, room
+        self._hub = Hub(generations.restart, generations.left, generations.changed, own)
         self._pids: dict[int, int] = {}
         """Processes of the workers that run, by number."""
         self._failed_starts = 0
@@ -153,11 +189,16 @@ class _Supervisor:
         """Nothing shall be served any more; no worker runs."""
         self._background: set[asyncio.Task[Any]] = set()
 
-    async def run(self, scheme: str) -> None:
+    async def reload(self) -> list[str]:
+        """As `Reloads.reload`."""
+        return await self._generations.reload(self._hub)
+
+    async def run(self, scheme: str, reloads: Reloads) -> None:
         """Serve until a signal.
 
         Args:
             scheme: of the URL that is announced.
+            reloads: what SIGHUP asks for.
 
         Raises:
             Broken: an engine did not start.
@@ -165,7 +206,6 @@ class _Supervisor:
         """
         loop, ending = asyncio.get_running_loop(), Ending()
         ending.hear_signals()
-        loop.add_signal_handler(signal.SIGHUP, lambda: _LOG.error("RELOAD: %s", _NO_RELOAD))
         loop.add_reader(self._nursery.control, self._read_reports)
         for number in range(len(self._listeners)):
             self._fork(number)
@@ -176,15 +216,17 @@ class _Supervisor:
         serving = asyncio.create_task(self._hub.all_listen(len(self._listeners)))
         serving.add_done_callback(lambda task: None if task.cancelled() else self._announce(scheme))
         try:
-            await asyncio.wait((starting, stopping, over), return_when=asyncio.FIRST_COMPLETED)
-            if starting.done():
-                starting.result()
-            await asyncio.wait((stopping, over), return_when=asyncio.FIRST_COMPLETED)
+            async with reloading(reloads):
+                await asyncio.wait((starting, stopping, over), return_when=asyncio.FIRST_COMPLETED)
+                if starting.done():
+                    starting.result()
+                await asyncio.wait((stopping, over), return_when=asyncio.FIRST_COMPLETED)
+                self._generations.refuse()
         finally:
             await self._end(ending)
             for task in (looking, starting, stopping, over, serving, *self._background):
                 task.cancel()
-            await asyncio.gather(*(engine.stop() for engine in self._engines.values()), return_exceptions=True)
+            await self._generations.close()
             loop.remove_reader(self._nursery.control)
         if self._failure is not None:
             raise self._failure
@@ -194,13 +236,8 @@ class _Supervisor:
             announce(scheme, *self._listeners[0].getsockname()[:2])
 
     async def _start_engines(self) -> None:
-        try:
-            async with asyncio.TaskGroup() as group:
-                for engine in self._engines.values():
-                    group.create_task(engine.start())
-        except* TierwiseError as failures:
-            raise failures.exceptions[0] from None
-        _LOG.info("%d workers, engines: %s", len(self._listeners), ", ".join(self._engines) or "none launched here")
+        await self._generations.start()
+        _LOG.info("%d workers; the engines are ready", len(self._listeners))
 
     async def _end(self, ending: Ending) -> None:
         """Drain; stop at once at a second signal, or if nothing works any more."""
@@ -233,7 +270,7 @@ class _Supervisor:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         self._nursery.fork(number, theirs)
-        self._keep(asyncio.create_task(self._hub.channel(number, self._standings).run(ours)))
+        self._keep(asyncio.create_task(self._hub.channel(number, self._generations.begin(number)).run(ours)))
 
     def _keep(self, task: asyncio.Task[Any]) -> None:
         self._background.add(task)
@@ -258,6 +295,7 @@ class _Supervisor:
         self._pids.pop(number, None)
         self._failed_starts = 0 if self._hub.listens(number) else self._failed_starts + 1
         self._hub.ended(number)
+        self._generations.ended(number)
         self._room.clear(number, now())
         if self._is_ending:
             if code and self._failure is None:
@@ -275,26 +313,15 @@ class _Supervisor:
         self._failure = self._failure or error
         self._over.set()
 
-    def _restart(self, name: str, url: str, reason: str) -> None:
-        """A worker says that a process which answers its health checks fails all passes."""
-        engine = self._engines.get(name)
-        if engine is not None and engine.supervisor.launch is not None and engine.supervisor.launch.url == url:
-            engine.supervisor.restart(reason)
-
     async def _look(self) -> None:
-        """Tell the workers what changes about the engines' processes; what changes all the time, now and then."""
-        seen: dict[str, tuple[object, ...]] = {}
+        """Tell the workers what changes about the engines' processes; what changes all the time, now and then. Engines
+        that no worker needs any more are stopped.
+        """
         for turn in itertools.count():
-            changed = {}
-            for name, engine in self._engines.items():
-                it = engine.supervisor
-                facts = (it.state, it.reason, it.restarts, it.launch, it.listener)
-                if turn % _MEMORY_EVERY == 0 or seen.get(name) != facts:
-                    seen[name] = facts
-                    changed[name] = standing_of(it)
-            if changed:
-                self._standings.update(changed)
-                self._hub.tell("engines", msgspec.to_builtins(changed))
+            if changed := self._generations.changes(all_of_them=turn % _MEMORY_EVERY == 0):
+                self._hub.tell("engines", [msgspec.to_builtins(changed), []])
+            if self._generations.has_left:
+                self._keep(asyncio.create_task(self._generations.retire(self._hub)))
             await asyncio.sleep(_LOOK_SECONDS)
 
 

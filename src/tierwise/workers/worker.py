@@ -10,25 +10,22 @@ import socket
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import uvloop
 
-from tierwise.engines.part import Part
-from tierwise.engines.process.followed import FollowedProcess, Standing
-from tierwise.engines.process.launched import LaunchedEngine
-from tierwise.gateway.added_metrics import families_of
+from tierwise.gateway.added_metrics import Family, counts_of, families_of
 from tierwise.gateway.pages import ledger_standing
 from tierwise.gateway.server import serve
 from tierwise.gateway.siblings import Ending
-from tierwise.service import build
 from tierwise.workers.channel import Channel
+from tierwise.workers.following import Following, Place
+from tierwise.workers.observing import Observing
 
 if TYPE_CHECKING:
+    from tierwise.certificate import Certificate
     from tierwise.engines.engine import Engine
     from tierwise.engines.occupancy import Occupancy
     from tierwise.gateway.metrics import Metrics
@@ -36,25 +33,13 @@ if TYPE_CHECKING:
     from tierwise.gateway.siblings import Lends
     from tierwise.plan import Plan
     from tierwise.service import Service
-    from tierwise.workers.shared_occupancy import SharedRoom
+    from tierwise.shadowing import Shadows
 
 _LOG = logging.getLogger("tierwise")
+COUNT_SECONDS = 1.0
+"""Pause between two reports of what was counted: so much is lost of it if a worker is killed."""
 _LAST_SECONDS = 4.0
 """How long a worker may take to record what it runs once the supervisor is gone."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Which of the workers one is."""
-
-    number: int
-    """From 0."""
-    count: int
-    """How many workers there are."""
-    listener: socket.socket
-    """Where it accepts connections."""
-    room: SharedRoom
-    """The occupancies that all share."""
 
 
 class Worker:
@@ -65,27 +50,41 @@ class Worker:
     """
 
     def __init__(self, place: Place) -> None:
-        self.number, self.count, self._room = place.number, place.count, place.room
+        self.number, self.count = place.number, place.count
         self._ending = Ending()
-        self._followed: dict[str, FollowedProcess] = {}
-        self._void: list[tuple[str, str]] = []
+        self._void: list[Any] = []
         """What was told before the routes were there."""
-        self._service: Service | None = None
         self._metrics: Metrics | None = None
         self._store: Lends | None = None
+        self._observing = Observing(place.number, self._tell)
+        self.following = Following(
+            place, self._observing, self._restart, lambda version: self.channel.tell("left", version)
+        )
         self.channel = Channel(
             {
                 "drain": lambda _: self._ending.first.set(),
                 "stop": lambda _: self._stop(),
-                "engines": self._told,
+                "engines": self.following.told,
+                "begin": self.following.begin,
+                "prepare": self.following.prepare,
+                "abort": self.following.abort,
+                "commit": self.following.commit,
+                "committed": lambda _: True,
                 "void": self._voided,
                 "session": self._session_kept,
+                "shadow": lambda told: self._observing.take(self._shadows, told),
+                "labels": lambda asked: self._observing.labels(self._shadows, asked),
+                "evidence": self._observing.learn,
                 "metrics": self._tell_metrics,
+                "loads": self._tell_loads,
                 "ledger": self._tell_ledger,
                 "responses": self._lend,
                 "forget": self._forget,
             }
         )
+
+    def _tell(self, about: str, body: Any) -> None:
+        self.channel.tell(about, body)
 
     def ending(self) -> Ending:
         """The supervisor says when."""
@@ -102,37 +101,46 @@ class Worker:
 
     def engines(self, plan: Plan) -> Mapping[str, Engine]:
         """Engines whose processes the supervisor runs; others are asked at their URL."""
-        made = build(plan)
-        for name, engine in made.items():
-            if isinstance(engine, LaunchedEngine):
-                engine.follow(self._process(name), Part(self.number, self.count))
-        return made
+        return self.following.engines(plan)
 
-    def _process(self, name: str) -> FollowedProcess:
-        """What the supervisor told of a deployment's process."""
-        if name not in self._followed:
-            self._followed[name] = FollowedProcess(name, partial(self._restart, name))
-        return self._followed[name]
+    def certificates(self, plan: Plan) -> Mapping[str, Certificate]:  # noqa: ARG002 - it is that of the supervisor
+        """As the supervisor read them."""
+        return self.following.first.certificates
 
-    def _restart(self, name: str, url: str, reason: str) -> None:
-        self.channel.tell("restart", [name, url, reason])
+    def observing(self, plan: Plan, service: Service) -> Service:
+        """One worker keeps the evidence."""
+        return self._observing.observing(plan, service)
+
+    @property
+    def _shadows(self) -> Shadows | None:
+        return self.following.service.shadows if self.following.services else None
 
     def occupancies(self) -> Mapping[str, Occupancy]:
         """Those of all deployments: a second is divided among the passes of all workers."""
-        return {name: self._room.occupancy(name, self.number) for name in self._room.names}
+        return self.following.occupancies(self.following.first)
+
+    def _restart(self, run: int, url: str, reason: str) -> None:
+        self.channel.tell("restart", [run, url, reason])
 
     def join(self, service: Service, metrics: Metrics, store: Lends) -> None:
         """As `Siblings.join`."""
-        self._service, self._metrics, self._store = service, metrics, store
-        certified = service.router.certified
-        for route, reason in self._void:
-            certified.void(route, reason)
-        certified.when_void = lambda route, reason: self.channel.tell("void", [route, reason])
+        if self._metrics is None:
+            self._counting = asyncio.create_task(self._count(metrics))
+        self._metrics, self._store = metrics, store
+        version = self.following.serve(service)
+        certified, void, self._void = service.router.certified, self._void, []
+        for about, route, reason in void:
+            if about == version:
+                certified.void(route, reason)
+        for route, reason in certified.void_ones():
+            self.channel.tell("void", [version, route, reason])
+        certified.when_void = lambda route, reason: self.channel.tell("void", [version, route, reason])
+        certified.when_changed = lambda name, what: self.channel.tell("changed", [version, name, what])
         for name, tier in service.router.tiers.items():
-            tier.sessions.when_kept = partial(self._tell_session, name)
+            tier.sessions.when_kept = partial(self._tell_session, version, name)
 
-    def _tell_session(self, tier: str, session: str, word: str, until: float) -> None:
-        self.channel.tell("session", [tier, session, word, until])
+    def _tell_session(self, version: int, tier: str, session: str, word: str, until: float) -> None:
+        self.channel.tell("session", [version, tier, session, word, until])
 
     def listening(self, scheme: str, host: str, port: int) -> None:  # noqa: ARG002 - the supervisor says where
         """The supervisor is told."""
@@ -142,21 +150,17 @@ class Worker:
         """As `Siblings.gather`."""
         return await self.channel.ask("gather", [about, body]) or []
 
-    def _told(self, standings: Any) -> None:
-        for name, standing in msgspec.convert(standings, dict[str, Standing]).items():
-            self._process(name).told(standing)
-
     def _voided(self, told: Any) -> None:
-        route, reason = told
-        if self._service is None:
-            self._void.append((route, reason))
-        else:
-            self._service.router.certified.void(route, reason)
+        version, route, reason = told
+        if not self.following.services:
+            self._void.append(told)
+        elif (service := self.following.services.get(version)) is not None:
+            service.router.certified.void(route, reason)
 
     def _session_kept(self, told: Any) -> None:
-        tier, session, word, until = told
-        if self._service is not None and tier in self._service.router.tiers:
-            self._service.router.tiers[tier].sessions.learn(session, word, until)
+        version, tier, session, word, until = told
+        if (service := self.following.services.get(version)) is not None:
+            service.router.tiers[tier].sessions.learn(session, word, until)
 
     def _lend(self, asked: Any) -> Any:
         return None if self._store is None else self._store.lent(*asked)
@@ -170,21 +174,33 @@ class Worker:
         self._metrics.refresh()
         return families_of(self._metrics.registry)
 
+    def _tell_loads(self, _: Any) -> Any:
+        return None if self._metrics is None else self._metrics.loads()
+
+    async def _count(self, metrics: Metrics) -> None:
+        """Tell the supervisor what was counted, so that little is lost if this process is killed."""
+        told: dict[str, Family] = {}
+        while True:
+            await asyncio.sleep(COUNT_SECONDS)
+            new = [one for one in counts_of(families_of(metrics.registry)) if told.get(one.name) != one]
+            told.update((one.name, one) for one in new)
+            self.channel.tell("counted", new)
+            self._observing.report(self._shadows)
+
     def _tell_ledger(self, _: Any) -> Any:
-        if self._service is None or self._service.ledger is None:
+        if not self.following.services or (ledger := self.following.service.ledger) is None:
             return None
-        return ledger_standing(self._service.ledger.health())
+        return ledger_standing(ledger.health())
 
 
 def work(
-    place: Place, connected: socket.socket, plan: Plan, settings: ServerSettings, ledger: str | Path, *, content: bool
+    place: Place, connected: socket.socket, settings: ServerSettings, ledger: str | Path, *, content: bool
 ) -> None:
     """Serve until the supervisor says so, or is gone.
 
     Args:
         place: which of the workers this is.
         connected: its end of the channel.
-        plan: the config file.
         settings: how it is served.
         ledger: the ledger.
         content: whether it stores requests and answers.
@@ -194,9 +210,25 @@ def work(
         worker = Worker(place)
         following = asyncio.create_task(worker.channel.run(connected))
         following.add_done_callback(lambda task: None if task.cancelled() else worker.gone())
-        tls = None if settings.tls is None else settings.tls.load()
+        await asyncio.wait(
+            (following, beginning := asyncio.create_task(worker.following.has_begun.wait())),
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        beginning.cancel()
+        if following.done():
+            return
+        first = worker.following.first
         serving = asyncio.create_task(
-            serve(plan, settings, place.listener, ledger, tls, content=content, siblings=worker)
+            serve(
+                first.plan,
+                settings,
+                place.listener,
+                ledger,
+                first.tls,
+                content=content,
+                siblings=worker,
+                exchange_with=worker.following.exchange_with,
+            )
         )
         await asyncio.wait((following, serving), return_when=asyncio.FIRST_COMPLETED)
         if following.done():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -13,14 +12,14 @@ import msgspec
 from tierwise.engines.engine import PassOn, one_by_one
 from tierwise.engines.http1 import HttpPool, head_lines, place_of
 from tierwise.engines.openai.events import MOST_BYTES
-from tierwise.engines.openai.exchange import Exchange, Relay, advice_on_url
+from tierwise.engines.openai.exchange import Exchange, advice_on_url
 from tierwise.engines.openai.failure import Failure, read_failure
 from tierwise.engines.openai.masking import masked
 from tierwise.engines.openai.receive import Response, beginning, drain, reading, silence_limit
+from tierwise.engines.openai.receiver import Receiver
 from tierwise.engines.openai.request import RequestEncoder
 from tierwise.engines.openai.vectors import other_size
 from tierwise.engines.openai.wire import read_event, read_vectors, read_whole
-from tierwise.spec import turns
 from tierwise.spec.errors import Broken, EngineError, Garbled, Misconfigured, Refused, TimedOut
 
 if TYPE_CHECKING:
@@ -119,39 +118,13 @@ class ChatClient:
             async with await self._post(_page(base_url, call), body, call.prompt.headers) as response:
                 await self._require_success(response, base_url, call)
                 with reading(response, self._silent_seconds) as answer:
-                    relay = None if pass_on is None else Relay(exchange, pass_on)
-                    while not exchange.is_done:
-                        if relay is not None and relay.may_take(answer):
-                            await answer.each(relay.take)
-                            if not (block := relay.unread()):
-                                yield relay.left()
-                                exchange.require()
-                                continue
-                        else:
-                            try:
-                                gathers = at_once and exchange.goes_on
-                                block = await (answer.gathered() if gathers else answer.next(exchange.ends_at))
-                            except asyncio.CancelledError:
-                                if chunks := exchange.last(answer.taken()):  # an aborted pass is counted
-                                    yield chunks
-                                raise
-                            if not block:
-                                break
-                        if exchange.is_large(block):
-                            async with turns.turn():
-                                chunks = exchange.feed(block)
-                        else:
-                            chunks = exchange.feed(block)
-                        if chunks:
-                            yield chunks
+                    receiver = Receiver(exchange, answer, at_once=at_once, pass_on=pass_on)
+                    while (chunks := await receiver.chunks()) is not None:
+                        yield chunks
                         exchange.require()
                     if exchange.is_done:
                         await drain(response)
-                if (document := exchange.document) is not None:
-                    chunks = self._documented(document, response, base_url, call)
-                    exchange.is_finished |= any(chunk.finish is not None for chunk in chunks)
-                    yield chunks
-                if chunks := exchange.rest():
+                if chunks := self._rest(exchange, response, base_url, call):
                     yield chunks
                 exchange.require()
         except (aiohttp.ClientError, ConnectionError) as error:
@@ -161,6 +134,18 @@ class ChatClient:
             raise self._garbled(str(error)) from error
         if not exchange.is_finished:
             raise self._unfinished(exchange)
+
+    def _rest(self, exchange: Exchange, response: Response, base_url: str, call: Call) -> list[Chunk]:
+        """The chunks at the end of a response, or of one that is a document.
+
+        Raises:
+            ValueError: as `_documented`.
+        """
+        chunks: list[Chunk] = []
+        if (document := exchange.document) is not None:
+            chunks = self._documented(document, response, base_url, call)
+            exchange.is_finished |= any(chunk.finish is not None for chunk in chunks)
+        return chunks + exchange.rest()
 
     async def whole(self, base_url: str, call: Call) -> bytes:
         """Run one pass without streaming and return the body of the response.

@@ -93,7 +93,9 @@ class Body:
         return await self.next()
 
     def taken(self) -> bytes:
-        """What has come and was not read: unknown."""
+        """What has come and was not read, for one who was cancelled while he waited."""
+        with suppress(aiohttp.ClientError):
+            return self._response.content.read_nowait()
         return b""
 
     def _check(self) -> None:

@@ -66,7 +66,7 @@ class FollowedProcess:
     """
 
     def __init__(self, name: str, restart: Callable[[str, str], None]) -> None:
-        self._name, self._restart = name, restart
+        self.name, self._restart = name, restart
         self._standing = Standing(state="starting", reason="its supervisor has not said yet")
         self._changed = asyncio.Event()
         self.launch: Launch | None = None
@@ -109,7 +109,7 @@ class FollowedProcess:
         while self.state in ("starting", "restarting", "silent") or (self.state == "ready" and not self._is_held()):
             await self._changed.wait()
         if self.state != "ready" or self.launch is None:
-            raise Broken(self._standing.reason or f"engine {self._name!r} is stopped", engine=self._name)
+            raise Broken(self._standing.reason or f"engine {self.name!r} is stopped", engine=self.name)
         return self.launch.url
 
     def serves(self, url: str) -> bool:

@@ -30,6 +30,12 @@ class Writer(Protocol):
         """The event for a chunk of a draft, which the answer may replace; empty if the API has none."""
         ...
 
+    def beat(self) -> bytes:
+        """The events that keep a silent stream alive, besides the comment: for clients to whom a comment is nothing.
+        Called every `KEEP_ALIVE_SECONDS`, also before there is output; empty if none is due.
+        """
+        ...
+
     def ended(self, answers: list[Answer], usage: Json) -> bytes:
         """The last events of a stream that succeeded.
 
@@ -87,14 +93,7 @@ class Api(Protocol):
 
 @runtime_checkable
 class OwnErrors(Protocol):
-    """An API whose errors have statuses of their own and name the request. Its silent streams have an event of their
-    own, too.
-    """
-
-    @property
-    def beat(self) -> str:
-        """The event that keeps a silent stream alive, after the comment."""
-        ...
+    """An API whose errors have statuses of their own and name the request."""
 
     def status(self, error: TierwiseError) -> int:
         """The HTTP status of an error."""

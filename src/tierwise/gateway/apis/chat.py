@@ -89,6 +89,10 @@ class ChatWriter:
         draft = {"choice": index, "pass": number, "tier": tier, "delta": delta}
         return b'%b"choices":[%b],"tierwise":{"draft":%b}}\n\n' % (self._event, _encode(choice), _encode(draft))
 
+    def beat(self) -> bytes:
+        """Nothing: every chunk would be one of an answer."""
+        return b""
+
     def ended(self, answers: list[Answer], usage: Json) -> bytes:  # noqa: ARG002 - all of them was streamed
         """The last events of a stream: its totals if they were asked for, and `[DONE]`."""
         totals = b'%b"choices":[],"usage":%b}\n\n' % (self._event, _encode(usage)) if self.parsed.wants_usage else b""

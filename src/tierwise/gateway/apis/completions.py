@@ -125,6 +125,10 @@ class CompletionsWriter:
         """There are none."""
         return b""
 
+    def beat(self) -> bytes:
+        """Nothing: every chunk would be one of an answer."""
+        return b""
+
     def ended(self, answers: list[Answer], usage: Json) -> bytes:  # noqa: ARG002 - all of them was streamed
         """The last events of a stream: its totals if they were asked for, and `[DONE]`."""
         totals = self._event([], usage=usage) if self.parsed.wants_usage else b""

@@ -84,6 +84,10 @@ class EmbeddingsWriter:
         """Nothing."""
         return b""
 
+    def beat(self) -> bytes:
+        """Nothing: there are no streams."""
+        return b""
+
     def ended(self, answers: list[Answer], usage: Json) -> bytes:  # noqa: ARG002 - as above
         """Nothing."""
         return b""

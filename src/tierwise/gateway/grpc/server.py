@@ -47,14 +47,22 @@ failure the error code, the retry delay, and an `Account`."""
 
 
 class GrpcServer:
-    """Listens on one port from `start` to `stop`."""
+    """Listens on one port from `start` to `stop`. If it is `shared`, other processes may listen there too, each for its
+    part of the connections.
+    """
 
     def __init__(
-        self, service: Service, metrics: Metrics, *, access: Access | None = None, tls: Tls | None = None
+        self,
+        service: Service,
+        metrics: Metrics,
+        *,
+        access: Access | None = None,
+        tls: Tls | None = None,
+        shared: bool = False,
     ) -> None:
         self._tls = tls
         self._server = grpc.aio.server(
-            options=[("grpc.max_receive_message_length", MOST_BYTES), ("grpc.so_reuseport", 0)]
+            options=[("grpc.max_receive_message_length", MOST_BYTES), ("grpc.so_reuseport", int(shared))]
         )
         self._front = _Front(service, metrics, access or Access())
         self._stopping: asyncio.Task[None] | None = None

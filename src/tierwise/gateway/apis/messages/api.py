@@ -10,7 +10,7 @@ from tierwise.gateway.apis.api import Request
 from tierwise.gateway.apis.messages.failures import failure, status
 from tierwise.gateway.apis.messages.reading import WISHES, chat_value, converted
 from tierwise.gateway.apis.messages.schema import MessagesRequest
-from tierwise.gateway.apis.messages.writing import PING, MessagesWriter
+from tierwise.gateway.apis.messages.writing import MessagesWriter
 from tierwise.gateway.decoding import decoded
 from tierwise.gateway.wire import SMALL_BYTES, read_translated
 from tierwise.spec import turns
@@ -25,7 +25,6 @@ class Messages:
     """Anthropic's Messages API. It implements `Api` and `OwnErrors`."""
 
     path = "/v1/messages"
-    beat = f"\n\n{PING.decode().rstrip()}"
 
     async def read(self, body: bytes | bytearray) -> Request:
         """Parse and validate a body.

@@ -36,7 +36,7 @@ def _event(kind: str, **fields: Json) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (kind.encode(), _encode({"type": kind, **fields}))
 
 
-PING = _event("ping")
+_PING = _event("ping")
 
 
 @dataclass(slots=True)
@@ -100,6 +100,10 @@ class MessagesWriter:
         """Drafts have no event."""
         return b""
 
+    def beat(self) -> bytes:
+        """`ping`, as Anthropic sends it."""
+        return _PING
+
     def ended(self, answers: list[Answer], usage: Json) -> bytes:
         """The last events of a stream."""
         events = [] if self._has_begun else [self._begin()]
@@ -159,7 +163,7 @@ class MessagesWriter:
 
     def _begin(self) -> bytes:
         self._has_begun = True
-        return _event("message_start", message={**self._message([]), "usage": _usage(None)}) + PING
+        return _event("message_start", message={**self._message([]), "usage": _usage(None)}) + _PING
 
     def _start(self, kind: str, block: Json) -> list[bytes]:
         events = self._close()

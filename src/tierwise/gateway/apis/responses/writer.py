@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tierwise.spec.json import Json
 
 _LARGE = 64 * 1024  # characters of an answer that is written in turn
+_BEATS_PER_EVENT = 3  # so every 15 s: the event has all fields of the response, with its tools
 
 _encode = msgspec.json.Encoder().encode
 
@@ -39,6 +40,7 @@ class ResponseWriter:
         self._frame, self._output, self._keep = frame, output, keep
         self._number = 0
         """Of the next event."""
+        self._beats = 0
 
     def chunk(self, choice: int, chunk: Chunk) -> bytes:  # noqa: ARG002 - a response has one
         """The events for a chunk."""
@@ -49,6 +51,18 @@ class ResponseWriter:
     def draft(self, choice: int, number: int, tier: str, chunk: Chunk) -> bytes:  # noqa: ARG002 - cannot be asked for
         """Nothing: drafts cannot be asked for."""
         return b""
+
+    def beat(self) -> bytes:
+        """The first events if they were not written yet, and every 15 s `response.in_progress` again: Codex gives up
+        after 300 s without an event, and a comment is none to it.
+        """
+        is_due = self._beats % _BEATS_PER_EVENT == 0
+        self._beats += 1
+        if not is_due:
+            return b""
+        return self._begun() or self._written(
+            [("response.in_progress", {"response": self._frame.response("in_progress", [])})]
+        )
 
     def ended(self, answers: list[Answer], usage: Json) -> bytes:
         """The events that end the items and the response."""
