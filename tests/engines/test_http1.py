@@ -247,3 +247,25 @@ def test_a_response_that_nobody_reads_to_its_end_leaves_its_connection_to_the_ne
         assert server.connections == connections
 
     asyncio.run(main())
+
+
+def test_silence_is_counted_anew_for_each_request_of_a_connection():
+    class Once(Server):
+        async def serve(self, reader, writer) -> None:
+            await reader.readuntil(b"{}")
+            writer.write(OK + b"content-length: 0\r\n\r\n")
+            await reader.read()  # the next request, which is never answered, and the end
+            await reader.read()
+            writer.close()
+
+    async def main() -> float:
+        async with asking(Once(), silent_seconds=0.3) as post:
+            async with await post(b"{}") as response:
+                assert await response.read() == b""
+            await asyncio.sleep(0.2)
+            began = asyncio.get_running_loop().time()
+            with pytest.raises(aiohttp.ServerTimeoutError):
+                await post(b"{}")
+            return asyncio.get_running_loop().time() - began
+
+    assert asyncio.run(main()) >= 0.29

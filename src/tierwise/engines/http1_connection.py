@@ -183,7 +183,7 @@ class Connection(asyncio.Protocol):
         """`release` it as soon as its response is complete. What still comes of that is dropped; after so many seconds
         the connection is closed.
         """
-        if self.is_complete:
+        if self.is_complete or not self.may_be_used:
             self.release()
         else:
             self._ending = self.loop.call_later(seconds, self.abort)
