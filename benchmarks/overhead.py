@@ -169,7 +169,8 @@ MESSAGES = [
 ]
 
 
-CALLERS = (1, 32)
+AT = {"json": (1, 32, 256), "stream": (1, 32, 256), "long": (1, 32), "paced": (32,)}
+"""Numbers of callers of each kind of request. A paced stream of one caller takes less CPU than is counted at a time."""
 CROWDS = {256: (100, 0.02), 1000: (20, 0.2)}
 """Streams that open at once: their events, and the seconds between two."""
 BEFORE, WHOLE, WORKERS = "before", "whole", "workers"
@@ -179,7 +180,7 @@ async def take_turns(targets: Targets, *, blocks: int, seconds: float) -> Cells:
     cells: Cells = {}
     for block in range(-1, blocks):
         for kind, fields in KINDS.items():
-            for callers in CALLERS:
+            for callers in AT[kind]:
                 for name, (process, url) in targets.items():
                     body = {"model": "fast", "messages": MESSAGES, **fields}
                     before = cpu_seconds(process) if process else 0.0
@@ -199,21 +200,21 @@ def figures(cells: Cells, names: list[str]) -> Table:
     table: Table = {}
     for name in names:
         row: dict[str, float] = {}
-        for callers in CALLERS:
-            of = {kind: cells[name, kind, callers] for kind in KINDS}
-            straight = {kind: cells["straight", kind, callers] for kind in KINDS}
-            for kind in ("json", "stream"):
-                row[f"cpu_us_{kind}_c{callers}"] = 1e6 * statistics.median(of[kind].cpu)
-                added = zip(of[kind].p50, straight[kind].p50, strict=True)
+        for kind, numbers in AT.items():
+            for callers in numbers:
+                cell, straight = cells[name, kind, callers], cells["straight", kind, callers]
+                row[f"cpu_us_{kind}_c{callers}"] = 1e6 * statistics.median(cell.cpu)
+                added = zip(cell.p50, straight.p50, strict=True)
                 row[f"added_p50_ms_{kind}_c{callers}"] = 1e3 * statistics.median(a - b for a, b in added)
-            both = zip(of["stream"].cpu, of["long"].cpu, strict=True)
-            per_event = statistics.median((long - short) / (LONG - SHORT) for short, long in both)
-            row[f"cpu_us_event_c{callers}"] = 1e6 * per_event
-            row[f"cpu_us_paced_c{callers}"] = 1e6 * statistics.median(of["paced"].cpu) / (LONG // 2 + 3)
-            for kind, cell in of.items():
-                rates = zip(cell.rate, straight[kind].rate, strict=True)
+                rates = zip(cell.rate, straight.rate, strict=True)
                 row[f"rate_ratio_{kind}_c{callers}"] = statistics.median(a / b for a, b in rates)
                 row[f"per_second_{kind}_c{callers}"] = statistics.median(cell.rate)
+        for callers in AT["long"]:
+            both = zip(cells[name, "stream", callers].cpu, cells[name, "long", callers].cpu, strict=True)
+            per_event = statistics.median((long - short) / (LONG - SHORT) for short, long in both)
+            row[f"cpu_us_event_c{callers}"] = 1e6 * per_event
+        for callers in AT["paced"]:
+            row[f"cpu_us_event_paced_c{callers}"] = row[f"cpu_us_paced_c{callers}"] / (LONG // 2 + 3)
         table[name] = row
     return table
 
@@ -293,14 +294,14 @@ def against_fake(folder: Path, wanted: argparse.Namespace) -> Table:
 
 
 ROWS = (
-    ("CPU µs per JSON answer", "cpu_us_json", "c", CALLERS, ".0f"),
-    (f"CPU µs per stream of {SHORT + 3} events", "cpu_us_stream", "c", CALLERS, ".0f"),
-    ("CPU µs per further event, at once", "cpu_us_event", "c", CALLERS, ".1f"),
-    ("CPU µs per event, one each 10 ms", "cpu_us_paced", "c", CALLERS, ".0f"),
-    ("added p50 ms, JSON", "added_p50_ms_json", "c", CALLERS, ".2f"),
-    ("added p50 ms, stream", "added_p50_ms_stream", "c", CALLERS, ".2f"),
-    ("answers per second, JSON", "per_second_json", "c", CALLERS, ".0f"),
-    ("answers per second, stream", "per_second_stream", "c", CALLERS, ".0f"),
+    ("CPU µs per JSON answer", "cpu_us_json", "c", AT["json"], ".0f"),
+    (f"CPU µs per stream of {SHORT + 3} events", "cpu_us_stream", "c", AT["stream"], ".0f"),
+    ("CPU µs per further event, at once", "cpu_us_event", "c", AT["long"], ".1f"),
+    ("CPU µs per event, one each 10 ms", "cpu_us_event_paced", "c", AT["paced"], ".0f"),
+    ("added p50 ms, JSON", "added_p50_ms_json", "c", AT["json"], ".2f"),
+    ("added p50 ms, stream", "added_p50_ms_stream", "c", AT["stream"], ".2f"),
+    ("answers per second, JSON", "per_second_json", "c", AT["json"], ".0f"),
+    ("answers per second, stream", "per_second_stream", "c", AT["stream"], ".0f"),
     ("p99 event delay ms, streams", "p99_delays_ms", "", CROWDS, ".1f"),
     ("p99 first event ms, streams", "p99_firsts_ms", "", CROWDS, ".0f"),
     ("refused or cut off, streams", "refused", "", CROWDS, ".0f"),

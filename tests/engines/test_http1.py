@@ -225,3 +225,47 @@ def test_a_block_that_was_declined_is_the_last_until_the_reader_is_back():
             assert response.is_complete
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("rest", "connections"),
+    [([b"2\r\nhi\r\n", b"0\r\n\r\n"], 1), ([b"2\r\nhi\r\n"], 2), ([b"no chunk"], 2)],
+    ids=["ends", "does not end", "is no HTTP"],
+)
+def test_a_response_that_nobody_reads_to_its_end_leaves_its_connection_to_the_next(rest, connections):
+    server = Server(CHUNKED + b"1\r\na\r\n", *rest)
+
+    async def main() -> None:
+        async with asking(server) as post:
+            for _ in range(2):
+                async with await post(b"{}") as response:
+                    assert await response.next() == b"a"
+                    response.finish(0.1)
+                await asyncio.sleep(0.15)
+            if connections == 2:
+                await asyncio.wait_for(server.left.wait(), 2)
+        assert server.connections == connections
+
+    asyncio.run(main())
+
+
+def test_silence_is_counted_anew_for_each_request_of_a_connection():
+    class Once(Server):
+        async def serve(self, reader, writer) -> None:
+            await reader.readuntil(b"{}")
+            writer.write(OK + b"content-length: 0\r\n\r\n")
+            await reader.read()  # the next request, which is never answered, and the end
+            await reader.read()
+            writer.close()
+
+    async def main() -> float:
+        async with asking(Once(), silent_seconds=0.3) as post:
+            async with await post(b"{}") as response:
+                assert await response.read() == b""
+            await asyncio.sleep(0.2)
+            began = asyncio.get_running_loop().time()
+            with pytest.raises(aiohttp.ServerTimeoutError):
+                await post(b"{}")
+            return asyncio.get_running_loop().time() - began
+
+    assert asyncio.run(main()) >= 0.29

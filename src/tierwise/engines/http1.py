@@ -287,6 +287,12 @@ class HttpResponse:
         if connection is not None:
             connection.release()
 
+    def finish(self, seconds: float) -> None:
+        """Leave it to its connection, which is kept once the response is complete, or closed after so many seconds."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.release_soon(seconds)
+
     def _header(self, name: bytes) -> bytes:
         return next((value for key, value in self._pairs if key == name), b"")
 

@@ -74,6 +74,8 @@ class Connection(asyncio.Protocol):
         self._silence: asyncio.TimerHandle | None = None
         self.take_on: Callable[[bytes], bool] | None = None
         """Takes each block of the body in place of a reader, who is woken when it returns false."""
+        self._ending: asyncio.TimerHandle | None = None
+        """Closes it unless its response is complete in time, which nobody reads any more."""
         self._is_lost = False
         self._is_paused = False
         self._gathers = False
@@ -97,7 +99,10 @@ class Connection(asyncio.Protocol):
         self._forget()
         self.is_idle = False
         self._silent_seconds = silent_seconds
-        self._silence = self.loop.call_later(silent_seconds, self._check)
+        silent_at = self.loop.time() + silent_seconds
+        if self._silence is None or self._silence.when() > silent_at:
+            self._stop_looking()
+            self._silence = self.loop.call_at(silent_at, self._check)
         try:
             if len(parts) > 2 or len(parts[-1]) > _JOINED_BYTES:
                 self.transport.writelines(parts)
@@ -105,7 +110,7 @@ class Connection(asyncio.Protocol):
                 self.transport.write(b"".join(parts))  # one system call costs less than a vector of two parts
             while not self._has_head:
                 self.require()
-                await self.wait()
+                await self.something()
         except BaseException:
             self.release()
             raise
@@ -163,9 +168,6 @@ class Connection(asyncio.Protocol):
 
     def release(self) -> None:
         """End the request: keep the connection if its response is complete, else close it."""
-        if self._silence is not None:
-            self._silence.cancel()
-            self._silence = None
         if not (self.is_complete and self._keeps_alive and self.may_be_used):
             self.abort()
             return
@@ -176,6 +178,20 @@ class Connection(asyncio.Protocol):
         self.is_idle = True
         self._idle_since = self.loop.time()
         self._pool.keep(self)
+
+    def release_soon(self, seconds: float) -> None:
+        """`release` it as soon as its response is complete. What still comes of that is dropped; after so many seconds
+        the connection is closed.
+        """
+        if self.is_complete or not self.may_be_used:
+            self.release()
+        else:
+            self._ending = self.loop.call_later(seconds, self.abort)
+
+    def _end(self) -> None:
+        if self._ending is not None:
+            self._ending.cancel()
+            self._ending = None
 
     def abort(self) -> None:
         self._fail(aiohttp.ServerDisconnectedError("the connection was closed here"))
@@ -189,8 +205,18 @@ class Connection(asyncio.Protocol):
         """Whether it has not been idle for long."""
         return self.loop.time() - self._idle_since < KEEP_SECONDS
 
+    def _stop_looking(self) -> None:
+        if self._silence is not None:
+            self._silence.cancel()
+            self._silence = None
+
     def _check(self) -> None:
-        """End a response whose server has been silent while it was waited for."""
+        """End a response whose server has been silent while it was waited for. One timer looks after all requests of a
+        connection: it comes early for the later ones, and then looks again.
+        """
+        self._silence = None
+        if self.is_idle:
+            return
         now = self.loop.time()
         silent_at = (now if self._waits_since is None else self._waits_since) + self._silent_seconds
         if now < silent_at:
@@ -228,7 +254,11 @@ class Connection(asyncio.Protocol):
         self._unparsed = 0 if self._has_parsed else self._unparsed + len(data)
         if self._unparsed > HEAD_BYTES and not self.is_complete:
             self._fail(InvalidHttp(_TOO_LARGE))
-        if self.take_on is not None:
+        if self._ending is not None:
+            if self.is_complete:
+                self._end()
+                self.release()
+        elif self.take_on is not None:
             self._waits_since = self.loop.time()
             if (self.held and not self.take_on(self.take())) or self.is_complete:
                 self.take_on = None  # what comes before the reader is back waits for him
@@ -238,6 +268,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._is_lost = True
+        self._stop_looking()
+        self._end()
         if not self.is_complete and self.error is None:
             if self._ends_with_connection and exc is None:
                 self.is_complete = True

@@ -46,17 +46,18 @@ class UsageReport:
     @classmethod
     def of(cls, context: RequestContext, prices: PriceBook) -> UsageReport:
         """The report of a request at this moment."""
-        passes = context.trace.passes
+        trace, passes = context.trace, context.trace.passes
+        is_decided = bool(trace.decisions)
         return cls(
-            action=context.trace.action,
+            action=trace.action,
             tier=context.action.tier,
             certified=context.certified,
             reason=context.action.reason,
-            steps=steps_of(context.trace),
+            steps=steps_of(trace) if is_decided else (),
             answers=context.answers,
-            usage=context.trace.usage,
-            notes=notes_of(context.trace),
-            limits=context.trace.limits,
+            usage=trace.usage,
+            notes=notes_of(trace) if is_decided else (),
+            limits=trace.limits,
             dollars=prices.total(passes).dollars,
             passes=passes,
             prices=prices,

@@ -124,9 +124,7 @@ class ApiEndpoint:
         prices = self._service.prices
 
         def pass_on(choice: int, chunks: Sequence[Chunk]) -> bool:
-            for chunk in chunks:
-                events.chunk(choice, chunk, writer.chunk(choice, chunk))
-            return events.flush()
+            return events.chunks(choice, chunks, writer.chunk)
 
         async def show(choice: int, chunks: Sequence[Chunk]) -> None:
             if not pass_on(choice, chunks):

@@ -217,22 +217,24 @@ class HttpExchange(Exchange):
 
     # ── the response ─────────────────────────────────────────────────────
     async def respond(self, status: int, headers: Mapping[str, str], content: bytes) -> None:
-        await self.writable()
+        if not self.is_writable:
+            await self._connection.flow.drain()
         if self.disconnected:
             return
-        self._begin(status, {**headers, "content-length": str(len(content))})
+        self._begin(status, headers, b"content-length: %d\r\n" % len(content))
         self._connection.transport.write(self._taken_head() + content)
         self._ended()
 
     def begin(self, status: int, headers: Mapping[str, str]) -> None:
-        self._begin(status, {**headers, "transfer-encoding": "chunked"})
+        self._begin(status, headers, b"transfer-encoding: chunked\r\n")
 
     def write(self, data: bytes) -> None:
         if not self.disconnected:
             self._connection.transport.write(b"%b%x\r\n%b\r\n" % (self._taken_head(), len(data), data))
 
     async def end(self, data: bytes) -> None:
-        await self.writable()
+        if not self.is_writable:
+            await self._connection.flow.drain()
         if not self.disconnected:
             self._connection.transport.write(b"%b%x\r\n%b\r\n0\r\n\r\n" % (self._taken_head(), len(data), data))
             self._ended()
@@ -245,15 +247,15 @@ class HttpExchange(Exchange):
         if not self.is_writable:
             await self._connection.flow.drain()
 
-    def _begin(self, status: int, headers: Mapping[str, str]) -> None:
-        values = "".join(headers.values())
-        if _NO_VALUE.search(values):
+    def _begin(self, status: int, headers: Mapping[str, str], framing: bytes) -> None:
+        """Make the head; `framing` is the header that says where the body ends."""
+        if _NO_VALUE.search("".join(headers.values())):
             raise ValueError(f"a header of the response has a value that no header can carry: {dict(headers)!r}")
         lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
         more = b"".join([b"%b: %b\r\n" % header for header in self.more_headers]) if self.more_headers else b""
         close = b"" if self.keep_alive else b"connection: close\r\n"
         usual = _joined(self._connection.default_headers)
-        self._head = b"%b%b%b%b%b\r\n" % (STATUS_LINE[status], usual, lines.encode(), more, close)
+        self._head = b"%b%b%b%b%b%b\r\n" % (STATUS_LINE[status], usual, lines.encode(), framing, more, close)
         self._wants_continue = False
         self.response_started = True
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
@@ -129,13 +128,33 @@ class RequestLifecycle:
         if context.caller is not None or context.parsed.ceilings is not None:
             await self._admit(context)
         numbers = range(context.parsed.choices)
-        with self._remembering(context, is_stopped):
+        self._metrics.begun()
+        try:
             sinks = [discard if show is None else _sink(context, number, show, pass_on) for number in numbers]
             context.answers = await _all_choices(context, sinks)
             if show is None:
-                context.show_moment()
+                context.first.seen()
             if complete is not None:
                 await complete()
+            context.ending = "answered"
+        except asyncio.CancelledError:
+            if is_stopped():
+                context.ending, context.error = "failed", "the server was stopped"
+            raise
+        except TierwiseError as error:
+            context.fail(error)
+            if isinstance(error, PolicyError):
+                _LOG.error("action %s failed with an internal error", context.trace.action, exc_info=error)
+            raise
+        except Exception as error:  # a bug: the user gets it in OpenAI's format
+            _LOG.error("action %s failed with an internal error", context.trace.action, exc_info=error)
+            failure = PolicyError(f"internal error in Tierwise: {error!r}; see its log")
+            context.fail(failure)
+            raise failure from error
+        finally:
+            if context.grant is not None:
+                context.grant.settle(context.trace)
+            self._keep(context.record())
         if (shadows := self._service.shadows) is not None:
             shadows.offer(_answered(context))
 
@@ -177,32 +196,6 @@ class RequestLifecycle:
             )
         )
 
-    @contextmanager
-    def _remembering(self, context: RequestContext, is_stopped: Callable[[], bool]) -> Generator[None]:
-        """Count an action while it runs, and record it in the ledger when it ends."""
-        self._metrics.begun()
-        try:
-            yield
-            context.ending = "answered"
-        except TierwiseError as error:
-            context.fail(error)
-            if isinstance(error, PolicyError):
-                _LOG.error("action %s failed with an internal error", context.trace.action, exc_info=error)
-            raise
-        except Exception as error:  # a bug: the user gets it in OpenAI's format
-            _LOG.error("action %s failed with an internal error", context.trace.action, exc_info=error)
-            failure = PolicyError(f"internal error in Tierwise: {error!r}; see its log")
-            context.fail(failure)
-            raise failure from error
-        except asyncio.CancelledError:
-            if is_stopped():
-                context.ending, context.error = "failed", "the server was stopped"
-            raise
-        finally:
-            if context.grant is not None:
-                context.grant.settle(context.trace)
-            self._keep(context.record())
-
     def _keep(self, record: Record) -> None:
         """Record a user's action, which has ended."""
         self._store(record)
@@ -222,17 +215,36 @@ class RequestLifecycle:
             _LOG.error("action %s is missing in the metrics: %r", record.trace.action, error)
 
 
-class ChunkSink:
-    """Streams one choice to the caller. `show` implements the protocol, and blocks for a slow reader."""
+class FirstOutput:
+    """When the user got the first output of an action."""
 
-    def __init__(self, context: RequestContext, number: int, show: ShowChunks) -> None:
-        self._context = context
+    __slots__ = ("_trace", "seconds")
+
+    def __init__(self, trace: Trace) -> None:
+        self._trace = trace
+        self.seconds: float | None = None
+        """After the start of the action; None if there was none."""
+
+    def seen(self) -> None:
+        """The user gets output now."""
+        if self.seconds is None:
+            self.seconds = now() - self._trace.began
+
+
+class ChunkSink:
+    """Streams one choice to the caller. `show` implements the protocol, and blocks for a slow reader.
+
+    It does not know the request, which knows it: each would keep the other until a garbage collection.
+    """
+
+    def __init__(self, first: FirstOutput, number: int, show: ShowChunks) -> None:
+        self._first = first
         self._number = number
         self._show = show
 
     async def __call__(self, chunks: Sequence[Chunk]) -> bool:
-        if self._context.first_output is None and any(chunk.is_output for chunk in chunks):
-            self._context.show_moment()
+        if self._first.seconds is None and any(chunk.is_output for chunk in chunks):
+            self._first.seen()
         await self._show(self._number, chunks)
         return True
 
@@ -240,8 +252,8 @@ class ChunkSink:
 class RelayingSink(ChunkSink):
     """A sink that also takes chunks without waiting."""
 
-    def __init__(self, context: RequestContext, number: int, show: ShowChunks, pass_on: PassOnChunks) -> None:
-        super().__init__(context, number, show)
+    def __init__(self, first: FirstOutput, number: int, show: ShowChunks, pass_on: PassOnChunks) -> None:
+        super().__init__(first, number, show)
         self._pass_on = pass_on
 
     def pass_on(self, chunks: Sequence[Chunk]) -> bool:
@@ -254,7 +266,8 @@ class RelayingSink(ChunkSink):
 
 
 def _sink(context: RequestContext, number: int, show: ShowChunks, pass_on: PassOnChunks | None) -> ChunkSink:
-    return ChunkSink(context, number, show) if pass_on is None else RelayingSink(context, number, show, pass_on)
+    first = context.first
+    return ChunkSink(first, number, show) if pass_on is None else RelayingSink(first, number, show, pass_on)
 
 
 async def _all_choices(context: RequestContext, shows: Sequence[Sink]) -> list[Answer]:
@@ -317,21 +330,17 @@ class RequestContext:
     answers: list[Answer] = field(default_factory=list)
     ending: Ending = "disconnected"
     error: str = ""
-    first_output: float | None = None
+    first: FirstOutput = field(init=False)
 
     def __post_init__(self) -> None:
         self.preparing = self.seconds()
+        self.first = FirstOutput(self.trace)
 
     def fail(self, error: TierwiseError) -> None:
         self.ending, self.error = "failed", f"{type(error).__name__}: {error}"
 
     def seconds(self) -> float:
         return now() - self.trace.began
-
-    def show_moment(self) -> None:
-        """Record the time of the first output."""
-        if self.first_output is None:
-            self.first_output = self.seconds()
 
     def progress(self) -> str:
         ended = len(self.trace.passes)
@@ -384,7 +393,7 @@ class RequestContext:
             reason=self.action.reason,
             ending=self.ending,
             seconds=self.seconds(),
-            first_output=self.first_output,
+            first_output=self.first.seconds,
             stream=self.parsed.stream,
             finish=self.answers[0].completion.finish if self.answers else "",
             why=self.answers[0].why if self.answers else "",

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cache
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -15,6 +14,7 @@ from tierwise.gateway.caller_metrics import CallerMetrics
 from tierwise.gateway.experts import ExpertMetrics
 from tierwise.gateway.route_metrics import RouteMetrics
 from tierwise.gateway.shadow_metrics import ShadowMetrics
+from tierwise.gateway.tallies import Durations, Tally
 from tierwise.ledger.prices import MOST_TOKENS, PriceBook
 from tierwise.ledger.records import Check, Decision, Record
 from tierwise.policies.cascade import SESSION
@@ -23,6 +23,7 @@ from tierwise.router.certified import CertifiedRoutes
 if TYPE_CHECKING:
     from tierwise.engines.engine import Deployment
     from tierwise.shadowing import Shadows
+    from tierwise.spec.call import Pass
 
 _DELAYS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320)
@@ -41,23 +42,22 @@ class Metrics:
         self._certified = CertifiedRoutes()
         self.registry = registry = CollectorRegistry()
 
-        def counter(name: str, about: str, *labels: str) -> Callable[..., Counter]:
-            return cache(Counter(name, about, labels, registry=registry).labels)
-
-        def histogram(name: str, about: str, *labels: str) -> Callable[..., Histogram]:
-            return cache(Histogram(name, about, labels, registry=registry, buckets=_SECONDS).labels)
+        def counter(name: str, about: str, *labels: str) -> Tally:
+            return Tally(registry, name, about, *labels)
 
         def gauge(name: str, about: str) -> Gauge:
             return Gauge(name, about, ("deployment",), registry=registry)
 
-        # Children are cached: looking one up by its labels costs four times as much as counting.
         self._actions = counter("tierwise_actions", "User-visible requests.", "tier", "ending")
         self._refused = counter("tierwise_refused", "Requests refused before any pass.", "status")
-        self._running = Gauge("tierwise_actions_running", "Running actions.", registry=registry)
-        self._seconds = histogram("tierwise_action_seconds", "Duration of an answered action.", "tier")
-        self._first = histogram(
-            "tierwise_action_first_output_seconds", "Time to the first output of an answer.", "tier"
+        self._running = 0
+        running = Gauge("tierwise_actions_running", "Running actions.", registry=registry)
+        running.set_function(lambda: self._running)
+        self._seconds = Durations(
+            registry, "tierwise_action_seconds", "Duration of an answered action.", "tier", bounds=_SECONDS
         )
+        first = "tierwise_action_first_output_seconds"
+        self._first = Durations(registry, first, "Time to the first output of an answer.", "tier", bounds=_SECONDS)
         self._passes = counter("tierwise_passes", "Calls to engines.", "tier", "role", "outcome")
         self._tokens = counter(
             "tierwise_tokens", "Tokens of all passes; cached tokens are part of prompt.", "tier", "kind"
@@ -110,42 +110,52 @@ class Metrics:
         self._certified = certified or self._certified
 
     def begun(self) -> None:
-        self._running.inc()
+        self._running += 1
 
     def refused(self, status: int) -> None:
-        self._refused(status).inc()
+        self._refused.values[str(status),] += 1
 
     def alarm(self) -> None:
         self._alarms.inc()
 
     def finished(self) -> None:
-        self._running.dec()
+        self._running -= 1
 
     def ended(self, record: Record, prices: PriceBook) -> None:
         """Count a completed action and its passes; of a shadow, which no user has seen, the passes only."""
+        tier = record.tier
         if not record.shadow_of:
-            self._actions(record.tier, record.ending).inc()
+            self._actions.values[tier, record.ending] += 1
             self._routes.add(record)
             if record.ending == "answered":
-                self._seconds(record.tier).observe(record.seconds)
+                self._seconds.add(tier, record.seconds)
             if record.first_output is not None:
-                self._first(record.tier).observe(record.first_output)
+                self._first.add(tier, record.first_output)
         self._callers.add(record, prices)
         for done in record.trace.passes:
-            self._passes(done.tier, done.call.role, done.outcome).inc()
-            for kind in ("prompt", "cached", "completion", "reasoning"):
-                if (count := getattr(done.usage, kind)) > 0:
-                    self._tokens(done.tier, kind).inc(min(count, MOST_TOKENS))
-            self._dollars(done.tier).inc(prices.cost(done).dollars)
-            if done.routing is not None:
-                self._experts.add(done.deployment, done.routing)
+            self._pass(done, prices)
         for bound in record.trace.limits:
-            self._limits(record.tier, bound).inc()
+            self._limits.values[tier, bound] += 1
         for event in record.trace.events:
             if isinstance(event, Check):
-                self._checks(event.kind, str(event.verdict.ok).lower()).inc()
+                self._checks.values[event.kind, str(event.verdict.ok).lower()] += 1
             elif isinstance(event, Decision) and event.signal == SESSION:
-                self._resumed(event.tier).inc()
+                self._resumed.values[event.tier,] += 1
+
+    def _pass(self, done: Pass, prices: PriceBook) -> None:
+        tier, usage, tokens = done.tier, done.usage, self._tokens.values
+        self._passes.values[tier, done.call.role, done.outcome] += 1
+        if usage.prompt > 0:
+            tokens[tier, "prompt"] += min(usage.prompt, MOST_TOKENS)
+        if usage.cached > 0:
+            tokens[tier, "cached"] += min(usage.cached, MOST_TOKENS)
+        if usage.completion > 0:
+            tokens[tier, "completion"] += min(usage.completion, MOST_TOKENS)
+        if usage.reasoning > 0:
+            tokens[tier, "reasoning"] += min(usage.reasoning, MOST_TOKENS)
+        self._dollars.values[tier,] += prices.cost(done).dollars
+        if done.routing is not None:
+            self._experts.add(done.deployment, done.routing)
 
     def shadowed(self, route: str, outcome: str) -> None:
         """Count what became of an action that was to be observed."""

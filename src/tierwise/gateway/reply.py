@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Self
 
@@ -113,6 +113,8 @@ class EventStream:
         self._exchange.when_writable = None
         if self._beginning is not None:
             self._beginning.cancel()
+        # These lead back here: all of the request would be left to the garbage collector.
+        del self._timer, self._beginning, self._headers, self._progress, self._is_showing
 
     def chunk(self, choice: int, chunk: Chunk, event: bytes) -> None:
         """Add the event of a chunk, or keep it until there is content. Nothing is sent for an empty one."""
@@ -124,6 +126,17 @@ class EventStream:
             self._held[choice] = [event]
         else:
             self._held.setdefault(choice, []).append(event)
+
+    def chunks(self, choice: int, chunks: Sequence[Chunk], written: Callable[[int, Chunk], bytes]) -> bool:
+        """Add the events of chunks that came together, as `written` makes them, and `flush`."""
+        if self._has_begun:  # nothing is held back any more
+            events = [event for chunk in chunks if (event := written(choice, chunk))]
+            self._is_silent = self._is_silent and not events
+            self._waiting += events
+        else:
+            for chunk in chunks:
+                self.chunk(choice, chunk, written(choice, chunk))
+        return self.flush()
 
     def event(self, event: bytes) -> None:
         """Add one event."""

@@ -29,7 +29,18 @@ def test_one_connection_serves_many_passes():
         async with talking("hi") as (server, engine):
             for _ in range(20):
                 assert await text_of(engine, call()) == "hi"
+                await asyncio.sleep(0.01)
             assert server.accepted == 1
+
+    in_time(main())
+
+
+def test_a_pass_that_follows_at_once_does_not_wait_for_the_end_of_the_response_before():
+    async def main() -> None:
+        async with talking("hi") as (server, engine):
+            for _ in range(20):
+                assert await text_of(engine, call()) == "hi"
+            assert server.accepted <= 2  # they take turns
 
     in_time(main())
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import msgspec
@@ -16,6 +15,8 @@ _MOST_COST = 1_000_000
 
 def read_count(value: Any) -> int | None:
     """A count, which some servers send as a whole float or as text; None if it is no count."""
+    if type(value) is int:
+        return value if 0 <= value <= MOST_TOKENS else None
     if isinstance(value, str):
         value = int(value) if value.isascii() and value.isdecimal() and len(value) <= len(str(MOST_TOKENS)) else None
     elif isinstance(value, float) and value.is_integer():
@@ -29,7 +30,7 @@ def read_usage(value: Any) -> Usage | None:
     It is not exact if a count is missing or impossible. A null or missing completion count is that of a pass that has
     not begun to answer.
     """
-    if not isinstance(value, Mapping):
+    if not isinstance(value, dict):
         return None
     asked, said = read_count(value.get("prompt_tokens")), value.get("completion_tokens")
     completion = read_count(said)
@@ -59,9 +60,9 @@ def _read_cost(value: Any) -> float | None:
     return float(value) if is_number and 0 <= value <= _MOST_COST else None
 
 
-def _inner(value: Mapping[str, Any], group: str, name: str) -> Any:
+def _inner(value: dict[str, Any], group: str, name: str) -> Any:
     details = value.get(group)
-    return details.get(name) if isinstance(details, Mapping) else None
+    return details.get(name) if isinstance(details, dict) else None
 
 
 class WireTimings(msgspec.Struct):

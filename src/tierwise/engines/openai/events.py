@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import msgspec
 
 MOST_BYTES = 64 * 1024 * 1024
 """The largest event, and the largest response that is not streamed."""
 
-BETWEEN = b"\n\ndata: "
-"""Between the data of two events of a batch."""
-
 _BOM = b"\xef\xbb\xbf"
 _DONE = b"data: [DONE]\n\n"
+
+
+class Batch(NamedTuple):
+    """Events that came together."""
+
+    joined: bytes
+    """With commas between them."""
+    events: int
+    """How many they are: brackets of JSON could join two that are broken."""
+    block: bytes
+
+    def each(self) -> list[bytes]:
+        """One by one."""
+        return self.block[6:-2].split(b"\n\ndata: ")
 
 
 class EventParser:
@@ -83,28 +96,27 @@ class EventParser:
             self._line, self._size = [line], len(line)
         return found
 
-    def batch(self, block: bytes) -> bytes | None:
-        """The events of a block that is nothing but whole events of one line of JSON each, as nearly all are, with
-        `BETWEEN` between them; None for any other, which `feed` then reads.
+    def batch(self, block: bytes) -> Batch | None:
+        """The events of a block that is nothing but whole events of one line of JSON each, as nearly all are; None for
+        any other, which `feed` then reads.
         """
         if not (self._is_between and block.startswith(b"data: {")) or b"\r" in block:
             return None
-        events = block
-        if not block.endswith(b"}\n\n"):
-            events = block.removesuffix(_DONE)
-            if not events.endswith(b"}\n\n"):
-                return None
-        lines = events.count(b"\n")
-        if lines != 2 and not 2 * events.count(b"\n\n") == lines == 2 * events.count(b"\n\ndata: {") + 2:
+        events = block if block.endswith(b"}\n\n") else block.removesuffix(_DONE)
+        each = events[6:-2].split(b"\n\ndata: {")
+        joined = b",{".join(each)
+        if b"\n" in joined or not events.endswith(b"}\n\n"):
             return None
         self._head = None
         self.has_any = True
         if events is not block:
             self.is_done, self._is_between = True, False
-        return events[6:-2]
+        return Batch(joined, len(each), events)
 
     def rest(self) -> list[bytes]:
         """The incomplete event at the end of a stream, if it can be parsed."""
+        if self.is_done:
+            return []
         found: list[bytes] = []
         self._take(b"".join(self._line), found)
         self._flush(found)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeGuard
 from urllib.parse import urlsplit
 
 from tierwise.engines.http1 import HttpResponse
-from tierwise.engines.openai.events import BETWEEN, EventParser
+from tierwise.engines.openai.events import EventParser
 from tierwise.engines.openai.wire import NO_REASON, doubted, read_batch
 from tierwise.spec.call import Chunk
 
@@ -76,8 +76,8 @@ class Exchange:
 
     def feed(self, block: bytes) -> list[Chunk]:
         """The chunks that a block completes; if an event cannot be read, those before it. Then `require` raises."""
-        events = self._events.batch(block)
-        if events is None:
+        batch = self._events.batch(block)
+        if batch is None:
             try:
                 return self._each(self._events.feed(block))
             except ValueError as error:
@@ -85,12 +85,12 @@ class Exchange:
                 return []
         if self._batches:
             try:
-                chunks = read_batch(events, joins=self._joins)
+                chunks = read_batch(batch, joins=self._joins)
             except Exception:  # noqa: BLE001 - each is read then, and `require` raises what is wrong with one
                 chunks = None
             if chunks is not None:
                 return list(map(self._seen, chunks))
-        return self._each(events.split(BETWEEN))
+        return self._each(batch.each())
 
     def last(self, block: bytes) -> list[Chunk]:
         """The chunks of the last block of a pass that was aborted, as far as they can be read."""

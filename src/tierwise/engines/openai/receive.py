@@ -125,15 +125,11 @@ async def beginning(response: Response) -> bytes:
 
 
 async def drain(response: Response) -> None:
-    """Read to the end of the response, so that the connection can be reused."""
-    if isinstance(response, HttpResponse) and response.is_complete:
+    """Read to the end of the response, so that the connection can be reused. Our own does that while others go on."""
+    if isinstance(response, HttpResponse):
+        response.finish(_DRAIN_SECONDS)
         return
     with suppress(TimeoutError):
-        if isinstance(response, HttpResponse):
-            ends_at = asyncio.get_running_loop().time() + _DRAIN_SECONDS
-            while await response.next(ends_at):
-                pass
-            return
         async with asyncio.timeout(_DRAIN_SECONDS):
             async for _ in _blocks(response):
                 pass

@@ -9,16 +9,18 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import msgspec
 
 from tierwise.engines.openai.counts import WireProgress, WireTimings, read_usage
-from tierwise.engines.openai.events import BETWEEN
 from tierwise.engines.openai.failure import Failure, read_failure, status_inside
 from tierwise.spec.call import Chunk, Usage
 from tierwise.spec.deltas import whole_characters
 from tierwise.spec.json import Json
+
+if TYPE_CHECKING:
+    from tierwise.engines.openai.events import Batch
 
 LLAMA_CPP_COUNTS = {"timings_per_token": True, "return_progress": True}
 """Fields that make llama.cpp send its token counts with every chunk and every batch of the prompt, so that the usage of
@@ -210,22 +212,22 @@ def read_event(event: bytes) -> Chunk | Failure:
     return wire.read()
 
 
-def read_batch(events: bytes, *, joins: bool) -> list[Chunk] | None:
-    """Parse the events of a batch, with `BETWEEN` between them, at once; None where `read_event` has to read each,
-    because one of them is none that we expect.
+def read_batch(batch: Batch, *, joins: bool) -> list[Chunk] | None:
+    """Parse the events of a batch at once; None where `read_event` has to read each, because one of them is none that
+    we expect.
 
     Args:
-        events: of the batch.
+        batch: the events.
         joins: whether texts that follow each other become one chunk.
     """
     try:
-        if BETWEEN not in events:
-            wire = _decode(events)
+        if batch.events == 1:
+            wire = _decode(batch.joined)
             return None if (delta := wire.plain) is None else [wire.having(delta)]
-        wires = _decode_all(b"[%b]" % events.replace(BETWEEN, b","))
+        wires = _decode_all(b"[%b]" % batch.joined)
     except (ValueError, RecursionError):
         return None
-    if len(wires) != events.count(BETWEEN) + 1:
+    if len(wires) != batch.events:
         return None
     chunks: list[Chunk] = []
     texts: list[str] = []

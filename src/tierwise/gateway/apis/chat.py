@@ -25,6 +25,8 @@ _PER_LOGPROB = 100  # characters of one token's record
 
 _OF_RESPONSE = frozenset({"system_fingerprint", "service_tier"})
 
+_PLAIN = b'%b"choices":[{"index":%d,"delta":%b,"finish_reason":null}]}\n\n'
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -54,17 +56,22 @@ class ChatWriter:
     action: str
     created: int
     parsed: ParsedRequest
-    _event: bytes = field(init=False)
-    """The common prefix of all events, encoded once."""
+    _begun: bytes = field(init=False, default=b"")
 
-    def __post_init__(self) -> None:
-        self._event = b"data: " + _encode(self._frame("chat.completion.chunk"))[:-1] + b","
+    @property
+    def _event(self) -> bytes:
+        """The common prefix of all events, encoded once."""
+        if not self._begun:
+            self._begun = b"data: " + _encode(self._frame("chat.completion.chunk"))[:-1] + b","
+        return self._begun
 
     def chunk(self, index: int, chunk: Chunk) -> bytes:
         """The event for a chunk of one choice."""
         delta = chunk.delta
         if "reasoning_content" in delta:
             delta = with_reasoning(delta)
+        elif chunk.finish is None and chunk.response is None and not self.parsed.wants_logprobs:  # nearly every one
+            return _PLAIN % (self._event, index, _encode(delta))
         choice: dict[str, Any] = {"index": index, "delta": delta, "finish_reason": chunk.finish}
         if self.parsed.wants_logprobs:
             choice["logprobs"] = chunk.logprobs
