@@ -106,6 +106,20 @@ def test_totals_are_a_table_with_a_line_for_all(path):
     assert everything.split()[:3] == ["all", "3", "7"]
 
 
+def test_totals_of_many_groups_have_the_same_columns_and_a_line_for_each(tmp_path):
+    path = tmp_path / "ledger.db"
+    with Ledger.open(path, PRICES, Heard()) as ledger:
+        for number in range(201):
+            record = a_record(a_pass(), action=f"a{number}")
+            record.trace.session = f"task-{number:03}"
+            ledger.write(record)
+    header, *groups, everything = run("sum", "--by", "session", "--ledger", path).splitlines()
+    assert header.split()[:3] == ["session", "actions", "passes"]
+    assert [line.split()[:3] for line in groups] == [[f"task-{number:03}", "1", "1"] for number in range(201)]
+    assert everything.split()[:3] == ["all", "201", "201"]
+    assert len({len(line) for line in (header, *groups, everything)}) == 1
+
+
 @pytest.mark.parametrize("by", ["tier", "model", "deployment", "role", "outcome", "day"])
 def test_totals_as_json_add_up_whatever_they_are_grouped_by(path, by):
     totals = json.loads(run("sum", "--by", by, "--json", "--ledger", path))
