@@ -13,6 +13,7 @@ from places import Place
 from scenes import PRICES, Heard, a_pass, a_record
 from test_store import output_of, start
 
+from tierwise.ledger.journal import LOOK_SECONDS
 from tierwise.ledger.store import Ledger
 
 HERE = Path(__file__).parent
@@ -133,10 +134,12 @@ def test_journals_that_were_deleted_or_moved_are_written_again_before_the_next_a
         ledger.write(a_record(action="a"))
         for journal in tmp_path.glob("*.pending.jsonl"):
             journal.unlink()
+        time.sleep(LOOK_SECONDS)
         ledger.write(a_record(action="b"))
         assert b'"b"' in b"".join(journal.read_bytes() for journal in file.journals())
         for journal in tmp_path.glob("*.pending.jsonl"):
             journal.rename(away / journal.name)
+        time.sleep(LOOK_SECONDS)
         ledger.write(a_record(action="c"))
         assert b'"c"' in b"".join(journal.read_bytes() for journal in file.journals())
     assert file.stored() == {"a", "b", "c"}

@@ -63,12 +63,14 @@ class Connection(asyncio.Protocol):
         """Whether anything came after the request."""
         self.is_idle = True
         self._pool = pool
+        self._blocks: list[bytes] = []
+        self.on_body = self._blocks.append
+        """The parser's callback, often one for each event of a stream: `data_received` counts what it was given."""
         self._parser = httptools.HttpResponseParser(self)
         # As aiohttp's, for servers whose HTTP is not quite that.
         self._parser.set_dangerous_leniencies(
             lenient_headers=True, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
         )
-        self._blocks: list[bytes] = []
         self._waiter: asyncio.Future[None] | None = None
         self._waits_since: float | None = None
         self._silence: asyncio.TimerHandle | None = None
@@ -83,7 +85,7 @@ class Connection(asyncio.Protocol):
         self._forget()
 
     def _forget(self) -> None:
-        self.status, self.pairs, self.encoding, self.held = 0, [], b"", 0
+        self.status, self.pairs, self.encoding, self.held, self._counted = 0, [], b"", 0, 0
         self.is_complete = self.has_spoken = False
         self._blocks.clear()
         self._has_head = self._has_parsed = self._ends_with_connection = self._keeps_alive = False
@@ -147,7 +149,7 @@ class Connection(asyncio.Protocol):
 
     def take(self) -> bytes:
         """What has come of the body."""
-        blocks, self.held = self._blocks, 0
+        blocks, self.held, self._counted = self._blocks, 0, 0
         block = blocks[0] if len(blocks) == 1 else b"".join(blocks)
         blocks.clear()
         if self._is_paused:
@@ -251,6 +253,7 @@ class Connection(asyncio.Protocol):
             if not self.is_complete:  # what follows a complete response is nobody's
                 self._fail(InvalidHttp(str(error)))
             self._keeps_alive = False
+        self._count_body()
         self._unparsed = 0 if self._has_parsed else self._unparsed + len(data)
         if self._unparsed > HEAD_BYTES and not self.is_complete:
             self._fail(InvalidHttp(_TOO_LARGE))
@@ -265,6 +268,16 @@ class Connection(asyncio.Protocol):
                 self._wake()
         elif self._waiter is not None and (not self._gathers or self.is_complete or self.held >= GATHERED_BYTES):
             self._wake()
+
+    def _count_body(self) -> None:
+        """Count what has come of the body. The server has to wait if that is much."""
+        if new := self._blocks[self._counted :]:
+            self._counted += len(new)
+            self._has_parsed = True
+            self.held += sum(map(len, new))
+            if self.held > HELD_BYTES and not self._is_paused:
+                self._is_paused = True
+                self.transport.pause_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._is_lost = True
@@ -310,14 +323,6 @@ class Connection(asyncio.Protocol):
         if b"content-length" not in names and b"chunked" not in names.get(b"transfer-encoding", b"").lower():
             self._ends_with_connection = status not in (204, 304)
         self._has_head = True
-
-    def on_body(self, body: bytes) -> None:
-        self._has_parsed = True
-        self._blocks.append(body)
-        self.held += len(body)
-        if self.held > HELD_BYTES and not self._is_paused:
-            self._is_paused = True
-            self.transport.pause_reading()
 
     def on_message_complete(self) -> None:
         self._has_parsed = True

@@ -2,7 +2,8 @@
 
 A line is in the kernel's page cache when `append` returns, so it survives `kill -9`; a power failure can lose it until
 it is stored. Live processes are recognised by a lock, not by their id, because ids repeat in containers. Files that are
-moved or deleted while in use are written again at their place.
+moved or deleted while in use are written again at their place, by the first line `LOOK_SECONDS` after the last look, or
+when their lines are stored.
 """
 
 from __future__ import annotations
@@ -12,10 +13,15 @@ import fcntl
 import os
 import re
 import secrets
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from tierwise.ledger.followed_file import identity_of
+
+LOOK_SECONDS = 0.01
+"""For which a file is expected to keep its name: a look at each line would cost more than the line, because both let
+the thread that stores lines go on with Python's lock."""
 
 _NOT_OURS = frozenset({errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS})
 """Errors of opening the file of another process: it is gone, or we may not write it."""
@@ -117,15 +123,19 @@ class Journal:
         self._filling, self._storing = (
             Segment.create(database.with_name(f"{stem}{half}.pending.jsonl")) for half in ("a", "b")
         )
+        self._look_at = 0.0
 
     def append(self, line: bytes) -> None:
         """As `Segment.append`."""
-        self._filling.restore()
+        if (now := time.monotonic()) >= self._look_at:
+            self._filling.restore()
+            self._look_at = now + LOOK_SECONDS
         self._filling.append(line)
 
     def turn(self) -> Segment:
         """Switch to the other segment, which must be empty, and return the one filled so far."""
         self._filling, self._storing = self._storing, self._filling
+        self._look_at = 0.0
         return self._storing
 
     def discard(self) -> None:

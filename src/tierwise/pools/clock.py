@@ -7,6 +7,8 @@ from collections.abc import Callable
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
+from tierwise.spec.clock import expect_frozen
+
 if TYPE_CHECKING:
     from contextvars import Context
 
@@ -93,6 +95,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
     is_frozen = True
 
     def __init__(self, simulation: Simulation) -> None:
+        expect_frozen()
         self._simulation = simulation
 
     def time(self) -> float:

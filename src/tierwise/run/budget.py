@@ -127,8 +127,8 @@ class BudgetTracker:
         self._running: dict[Running, None] = {}
         """The passes that run within this budget, in the order in which they started."""
         self._of_tiers: dict[str, BudgetTracker] = {}
-        self._all: tuple[BudgetTracker, ...] = (self, *(() if inside is None else inside._all))  # noqa: SLF001
-        """Itself and the enclosing trackers, which count all that it counts."""
+        self._around: tuple[BudgetTracker, ...] = () if inside is None else (inside, *inside._around)  # noqa: SLF001
+        """The enclosing trackers, which count all that it counts."""
         self._bounds_tokens: bool = budget.completion_tokens is not None or leaving is not None
         self._bounds_tokens |= inside is not None and inside._bounds_tokens  # noqa: SLF001 - the same class
         """Whether completion tokens may be bounded."""
@@ -145,6 +145,11 @@ class BudgetTracker:
         self._bounds_starts: bool = budget != _UNBOUNDED or leaving is not None
         self._bounds_starts |= inside is not None and inside._bounds_starts  # noqa: SLF001 - the same class
         """Whether anything may keep a pass from starting."""
+
+    @property
+    def _all(self) -> tuple[BudgetTracker, ...]:
+        """Itself and the enclosing trackers. It is made anew: a tracker that keeps itself waits for a collection."""
+        return (self, *self._around)
 
     @property
     def looks_at_chunks(self) -> bool:

@@ -18,7 +18,7 @@ from tierwise.run import Action, Sink, Tier, discard
 from tierwise.spec.ask import Answer
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Call, Chunk, Usage
-from tierwise.spec.clock import now
+from tierwise.spec.clock import expect_frozen, now
 from tierwise.spec.errors import Broken, EngineError, Garbled, Overloaded, TimedOut
 from tierwise.spec.json import Fields
 from tierwise.spec.prompt import Prompt
@@ -161,6 +161,7 @@ class FrozenClock(asyncio.SelectorEventLoop):
     is_frozen = True
 
     def __init__(self) -> None:
+        expect_frozen()
         self._moment = 0.0
         super().__init__(_Skipping(self))
 
