@@ -25,6 +25,7 @@ CERTIFICATE = "x-tierwise-certificate"
 DECISION = "x-tierwise-decision"
 """The header that says how a route came to the tier that answers."""
 
+_SESSION, _DOLLARS, _PASSES = SESSION.encode(), DOLLARS.encode(), PASSES.encode()
 _SESSION_OF_CLAUDE_CODE = b"x-claude-code-session-id"
 _SESSIONS_OF_CODEX = (b"session-id", b"session_id")
 """Since 0.171, and before."""
@@ -64,9 +65,9 @@ class RequestHeaders:
             content_type=found.get(b"content-type", ""),
             content_encoding=found.get(b"content-encoding", ""),
             request_id=_matching(_ID, found.get(b"x-request-id", "")),
-            session=found.get(SESSION.encode(), "") or found.get(_SESSION_OF_CLAUDE_CODE, "") or _of_codex(found),
-            session_dollars=found.get(DOLLARS.encode(), ""),
-            session_passes=found.get(PASSES.encode(), ""),
+            session=found.get(_SESSION, "") or found.get(_SESSION_OF_CLAUDE_CODE, "") or _of_codex(found),
+            session_dollars=found.get(_DOLLARS, ""),
+            session_passes=found.get(_PASSES, ""),
             traceparent=traceparent,
             tracestate=_matching(_TRACESTATE, found.get(b"tracestate", "")) if traceparent else "",
         )
@@ -88,9 +89,9 @@ _READ = frozenset(
         b"x-request-id",
         b"traceparent",
         b"tracestate",
-        SESSION.encode(),
-        DOLLARS.encode(),
-        PASSES.encode(),
+        _SESSION,
+        _DOLLARS,
+        _PASSES,
         _SESSION_OF_CLAUDE_CODE,
         *_SESSIONS_OF_CODEX,
         _ORIGINATOR,

@@ -30,7 +30,7 @@ SMALL_BYTES = 64 * limits.KIB
 _OURS = frozenset({"model", "messages", "n", "seed", "stream", "tierwise"})
 _STRIDE = 1_000_003  # separates the draw seeds of different choices
 
-_WHOLE = ("max_tokens", "max_completion_tokens", "n", "seed", "top_logprobs", "top_k", "min_tokens", "priority")
+_WHOLE = frozenset({*BOUNDS, "n", "seed", "top_logprobs", "top_k", "min_tokens", "priority"})
 """Fields that hold integers. Some clients have only one kind of number, and write 256.0."""
 
 Tokens = Annotated[int, msgspec.Meta(ge=-1)]
@@ -290,11 +290,11 @@ def _check_verifier(verifier: BaseVerifier) -> None:
 
 def _make_whole(value: dict[str, Any]) -> None:
     """Make whole floats of integer fields integers, and limits beyond all engines the largest that they read."""
-    for name in _WHOLE:
-        if type(number := value.get(name)) is float and number.is_integer():
-            value[name] = int(number)
-    for name in BOUNDS:
-        if type(number := value.get(name)) is int:
+    for name in _WHOLE & value.keys():
+        number = value[name]
+        if type(number) is float and number.is_integer():
+            value[name] = number = int(number)
+        if name in BOUNDS and type(number) is int:
             value[name] = min(number, MOST_TOKENS)
 
 

@@ -267,27 +267,26 @@ def _content_row(record: Record) -> ContentRow | None:
 
 def facts(done: Pass) -> dict[str, Any]:
     """The fields of `PassFacts` for a pass."""
-    return _mended(dict(zip(_FACTS, _facts_of(done), strict=True)))
+    return _mended(dict(zip(_FACTS, _facts_of(done), strict=True)), _FACTS_TIMED)
 
 
 def _pass_row(done: Pass, prices: PriceBook) -> PassRow:
     cost = prices.cost(done)
-    found = _mended(dict(zip(_FIELDS, _fields_of(done), strict=True)))
+    found = _mended(dict(zip(_FIELDS, _fields_of(done), strict=True)), _TIMED)
+    for name in _COUNTED:
+        if not 0 <= found[name] <= MOST_TOKENS:
+            found[name] = min(max(found[name], 0), MOST_TOKENS)
+    if done.error:
+        found["error"] = _brief(done.error)
     return PassRow(**found, dollars_tokens=cost.tokens, dollars_time=cost.time)
 
 
-def _mended(found: dict[str, Any]) -> dict[str, Any]:
-    """Shorten texts, bound counts and times, and drop the finish reason of a pass that has none."""
-    get = found.get
-    for name in _COUNTED:
-        if not 0 <= get(name, 0) <= MOST_TOKENS:
-            found[name] = min(max(found[name], 0), MOST_TOKENS)
-    for name in _TIMED:
-        if (value := get(name)) is not None and not isfinite(value):
+def _mended(found: dict[str, Any], timed: tuple[str, ...]) -> dict[str, Any]:
+    """Shorten texts, bound times, and drop the finish reason of a pass that has none."""
+    for name in timed:
+        if (value := found[name]) is not None and not isfinite(value):
             found[name] = 0.0
-    for name in ("role", "error"):
-        if value := get(name):
-            found[name] = _brief(value)
+    found["role"] = _brief(found["role"])
     found["finish"] = _brief(found["finish"]) if found["outcome"] in _ENDED_BY_ITSELF else ""
     return found
 
@@ -300,7 +299,8 @@ def _source(name: str) -> str:
 
 
 _COUNTED = ("prompt", "cached", "completion", "reasoning")
-_TIMED = ("started", "first_token", "seconds", "busy_seconds")
+_FACTS_TIMED = ("started", "first_token", "seconds")
+_TIMED = (*_FACTS_TIMED, "busy_seconds")
 _ENDED_BY_ITSELF = frozenset({"finished", "cut", "lost_to_thinking"})
 _number = attrgetter("number")
 _EPOCH = date(1970, 1, 1)
