@@ -12,7 +12,7 @@ from tierwise.cli.options import AsJson
 from tierwise.cli.output import print_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from tierwise.ledger.read import StoredContent
     from tierwise.workloads.files import Workload
@@ -52,6 +52,7 @@ class SuiteName(StrEnum):
     GSM8K = "gsm8k"
     AIME = "aime"
     GPQA_DIAMOND = "gpqa-diamond"
+    LIVECODEBENCH = "livecodebench"
     MBPP = "mbpp"
 
 
@@ -174,6 +175,10 @@ def make(
     sha256: Annotated[
         list[str] | None, typer.Option(help="Required SHA-256 of the file; one for each --file, in their order.")
     ] = None,
+    since: Annotated[
+        str | None, typer.Option(help="First contest date of livecodebench, as 2025-01-31.", metavar="DATE")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Last contest date, included.", metavar="DATE")] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Maximum completion tokens per pass.")] = None,
     list_: Annotated[bool, typer.Option("--list", help="Print the generators of reasoning-gym and exit.")] = False,
 ) -> None:
@@ -195,14 +200,8 @@ def make(
         raise SpecError("give a path to write to, such as --out tasks.jsonl", field="--out")
     check_free(out)
     given: dict[str, Any] = {"count": count, "max_tokens": max_tokens}
-    match suite:
-        case SuiteName.REASONING_GYM:
-            given |= {"seed": seed, "difficulty": difficulty, "generators": generator or None}
-        case SuiteName.HUMAN_EVAL:
-            pass
-        case _:
-            given |= _files(suite, file, data_dir, sha256)
-            given |= {"seed": seed} if suite == SuiteName.GPQA_DIAMOND else {}
+    puzzles = {"seed": seed, "difficulty": difficulty, "generators": generator or None}
+    given |= _settings(suite, puzzles, {"since": since, "until": until}, lambda: _files(suite, file, data_dir, sha256))
     source = _source(suite.value.replace("-", "_"), {name: one for name, one in given.items() if one is not None})
     made = source.member.make(Path())
     pin = SuitePin(version=made.version, sha256=digest(encoded(made.tasks)).hexdigest(), files=dict(made.files))
@@ -210,6 +209,22 @@ def make(
     write(out, made.tasks, header)
     print(f"{out}: {len(made.tasks)} tasks of {suite.value} ({made.version}), SHA-256 {pin.sha256}")
     _print_notes(made.notes)
+
+
+def _settings(
+    suite: SuiteName, puzzles: dict[str, Any], window: dict[str, Any], files: Callable[[], dict[str, Any]]
+) -> dict[str, Any]:
+    """The settings that a suite has besides `count` and `max_tokens`."""
+    match suite:
+        case SuiteName.REASONING_GYM:
+            return puzzles
+        case SuiteName.HUMAN_EVAL:
+            return {}
+        case SuiteName.GPQA_DIAMOND:
+            return {**files(), "seed": puzzles["seed"]}
+        case SuiteName.LIVECODEBENCH:
+            return {**files(), **window}
+    return files()
 
 
 def _files(suite: SuiteName, file: list[str] | None, data_dir: Path | None, sha256: list[str] | None) -> dict[str, Any]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tierwise.spec.choice import OneOf
-from tierwise.workloads.suites import aime, containers, gpqa, gsm8k, human_eval, mbpp, reasoning_gym
+from tierwise.workloads.suites import aime, containers, gpqa, gsm8k, human_eval, livecodebench, mbpp, reasoning_gym
 from tierwise.workloads.suites.aime import Aime
 from tierwise.workloads.suites.data import found_in
 from tierwise.workloads.suites.gpqa import GpqaDiamond
 from tierwise.workloads.suites.gsm8k import Gsm8k
 from tierwise.workloads.suites.human_eval import HumanEval
+from tierwise.workloads.suites.livecodebench import LiveCodeBenchSuite
 from tierwise.workloads.suites.mbpp import Mbpp
 from tierwise.workloads.suites.reasoning_gym import ReasoningGymSuite
 from tierwise.workloads.suites.row import Convention, SuiteRow
@@ -28,6 +29,7 @@ __all__ = [
     "GpqaDiamond",
     "Gsm8k",
     "HumanEval",
+    "LiveCodeBenchSuite",
     "MadeTasks",
     "Mbpp",
     "ReasoningGymSuite",
@@ -40,6 +42,7 @@ __all__ = [
 ROWS: tuple[SuiteRow, ...] = (
     aime.ROW,
     gpqa.ROW,
+    livecodebench.ROW,
     containers.SWE_BENCH_VERIFIED,
     containers.SWE_BENCH_PRO,
     containers.TERMINAL_BENCH,
@@ -54,6 +57,7 @@ PUBLISHED_NAMES: Mapping[str, tuple[str, ...]] = {
     aime.ROW.name: Aime.FILES,
     gpqa.ROW.name: GpqaDiamond.FILES,
     gsm8k.ROW.name: ("test.jsonl", "gsm8k*.jsonl"),
+    livecodebench.ROW.name: LiveCodeBenchSuite.FILES,
     mbpp.ROW.name: Mbpp.FILES,
 }
 """Patterns of the files that the user brings, by suite."""
@@ -67,6 +71,7 @@ class SuiteChoice(OneOf, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     gsm8k: Gsm8k | None = None
     aime: Aime | None = None
     gpqa_diamond: GpqaDiamond | None = None
+    livecodebench: LiveCodeBenchSuite | None = None
     mbpp: Mbpp | None = None
 
     @property
