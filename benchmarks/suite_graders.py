@@ -37,8 +37,10 @@ STDIN = (
     "n = int(input())\nprint(float(sum(map(int, input().split()))))",
     "n = int(input())\nprint('  ', sum(map(int, input().split())), '  ')",
     "n = int(input())\nprint(sum(map(int, input().split())))\nprint()",
-    ("def main():\n    n = int(input())\n    print(reduce(add, map(int, input().split()), 0))\n"
-    "if __name__ == '__main__':\n    main()"),
+    (
+        "def main():\n    n = int(input())\n    print(reduce(add, map(int, input().split()), 0))\n"
+        "if __name__ == '__main__':\n    main()"
+    ),
     "n = int(input())\nprint(sum(map(int, input().split())))\nexit()",
     "n = int(input())\nprint(6)",
     "n = int(input())\nprint('sum', sum(map(int, input().split())))",

@@ -44,6 +44,12 @@ ContentLedger = Annotated[
 Out = Annotated[Path, typer.Option("--out", help="New file if the name ends in .jsonl, else new directory.")]
 
 
+Difficulty = Annotated[
+    int | None,
+    typer.Option(min=0, help="Level of reasoning-gym's curricula. Default: the generators' own settings."),
+]
+
+
 class SuiteName(StrEnum):
     """The suites."""
 
@@ -155,10 +161,7 @@ def make(
     seed: Annotated[
         int, typer.Option(min=0, help="Seed of reasoning-gym, and of the order of gpqa-diamond's choices.")
     ] = 0,
-    difficulty: Annotated[
-        int | None,
-        typer.Option(min=0, help="Level of reasoning-gym's curricula. Default: the generators' own settings."),
-    ] = None,
+    difficulty: Difficulty = None,
     generator: Annotated[
         list[str] | None,
         typer.Option(help="A generator of reasoning-gym; can be repeated. Default: a mixture."),
@@ -199,10 +202,10 @@ def make(
     if out is None:
         raise SpecError("give a path to write to, such as --out tasks.jsonl", field="--out")
     check_free(out)
-    given: dict[str, Any] = {"count": count, "max_tokens": max_tokens}
     puzzles = {"seed": seed, "difficulty": difficulty, "generators": generator or None}
+    given = {"count": count, "max_tokens": max_tokens}
     given |= _settings(suite, puzzles, {"since": since, "until": until}, lambda: _files(suite, file, data_dir, sha256))
-    source = _source(suite.value.replace("-", "_"), {name: one for name, one in given.items() if one is not None})
+    source = _source(suite.value.replace("-", "_"), given)
     made = source.member.make(Path())
     pin = SuitePin(version=made.version, sha256=digest(encoded(made.tasks)).hexdigest(), files=dict(made.files))
     header = WorkloadHeader(name=suite.value, source=source, made=pin)
@@ -249,7 +252,8 @@ def _source(kind: str, settings: dict[str, Any]) -> SuiteChoice:
     from tierwise.workloads.suites import SuiteChoice
 
     reading = Reading()
-    return reading.finish(reading.read(SuiteChoice, {kind: settings}, ""))
+    known = {name: one for name, one in settings.items() if one is not None}
+    return reading.finish(reading.read(SuiteChoice, {kind: known}, ""))
 
 
 def _print_generators() -> None:
