@@ -133,7 +133,7 @@ def livecodebench(folder: Path) -> Iterator[tuple[str, bool, bool]]:
                 check=False,
             )
             known[code, is_call] = "VERDICT True" in done.stdout
-        check = LiveCodeBench(tests=packed(cases), function=sample["fn_name"], seconds=2)
+        check = LiveCodeBench(tests=packed(cases), function="add" if is_call else None, seconds=2)
         yield code, verdict(check, f"```python\n{code}\n```"), known[code, is_call]
 
 
@@ -147,8 +147,8 @@ def aime(_: Path) -> Iterator[tuple[str, bool, bool]]:
     done = subprocess.run(
         [sys.executable, "-c", MATH_VERIFY], input=json.dumps(made), capture_output=True, text=True, check=True
     )
-    for (gold, said), theirs in zip(made, json.loads(done.stdout), strict=True):
-        yield f"{gold}: {said}", verdict(MathVerify(equals=gold), said), theirs
+    for (right, said), theirs in zip(made, json.loads(done.stdout), strict=True):
+        yield f"{right}: {said}", verdict(MathVerify(equals=right), said), theirs
 
 
 def gpqa(_: Path) -> Iterator[tuple[str, bool, bool]]:
