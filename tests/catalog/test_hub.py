@@ -2,6 +2,8 @@ import asyncio
 import hashlib
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -199,3 +201,19 @@ def test_a_download_that_nobody_waits_for_ends_at_its_next_bytes():
         assert not thread.is_alive()
 
     asyncio.run(main())
+
+
+def test_a_file_of_a_dataset_arrives_and_is_kept(shelf, tmp_path):
+    place = f"/datasets/owner/data/resolve/{REVISION}/test.jsonl"
+    shelf.files[place] = b'{"answer": 4}\n'
+    ask = (
+        "from tierwise.catalog import hub, source\n"
+        f"print(hub.dataset_file(source.parse_source('hf:owner/data/test.jsonl@{REVISION}')).read_text(), end='')"
+    )
+    settings = {**os.environ, "HF_ENDPOINT": shelf.url, "HF_HOME": str(tmp_path / "hf"), "HF_TOKEN": "", **QUIET}
+    for more in ({}, {"HF_HUB_OFFLINE": "1"}):
+        done = subprocess.run(
+            [sys.executable, "-c", ask], capture_output=True, text=True, env={**settings, **more}, check=False
+        )
+        assert done.stdout == '{"answer": 4}\n', done.stderr
+    assert len(shelf.of("test.jsonl")) == 1

@@ -55,6 +55,23 @@ def in_hub_cache(source: Hub) -> Path | None:
     return Path(held) if isinstance(held, str) else None
 
 
+def dataset_file(source: Hub) -> Path:
+    """A file of a dataset in the cache of `huggingface_hub`, downloaded if it is not there; blocks.
+
+    Raises:
+        CheckpointError: `huggingface_hub` is not installed, or the file cannot be downloaded for this user.
+    """
+    require(source)
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache  # noqa: PLC0415 - as above
+
+    held = try_to_load_from_cache(source.repository, source.file, revision=source.revision, repo_type="dataset")
+    if isinstance(held, str):
+        return Path(held)
+    _refuse_offline(source)
+    with _in_our_words(source):
+        return Path(hf_hub_download(source.repository, source.file, revision=source.revision, repo_type="dataset"))
+
+
 async def list_files(source: Repository) -> tuple[Repository, list[RepositoryFile]]:
     """The repository at the current commit of its revision, and its files.
 

@@ -37,6 +37,7 @@ from tierwise.cli import (
     replay,
     serve,
     status,
+    suites,
     tune,
     watch,
     whatif,
@@ -68,6 +69,7 @@ app.command()(reload.reload)
 app.command()(status.status)
 app.command()(ask.ask)
 app.add_typer(workload.app, name="workload")
+app.command()(suites.suites)
 app.command()(power.power)
 app.command()(bench.bench)
 app.command()(replay.replay)

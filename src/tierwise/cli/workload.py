@@ -12,7 +12,7 @@ from tierwise.cli.options import AsJson
 from tierwise.cli.output import print_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from tierwise.ledger.read import StoredContent
     from tierwise.workloads.files import Workload
@@ -44,12 +44,22 @@ ContentLedger = Annotated[
 Out = Annotated[Path, typer.Option("--out", help="New file if the name ends in .jsonl, else new directory.")]
 
 
+Difficulty = Annotated[
+    int | None,
+    typer.Option(min=0, help="Level of reasoning-gym's curricula. Default: the generators' own settings."),
+]
+
+
 class SuiteName(StrEnum):
     """The suites."""
 
     REASONING_GYM = "reasoning-gym"
     HUMAN_EVAL = "human-eval"
     GSM8K = "gsm8k"
+    AIME = "aime"
+    GPQA_DIAMOND = "gpqa-diamond"
+    LIVECODEBENCH = "livecodebench"
+    MBPP = "mbpp"
 
 
 class AllocationChoice(StrEnum):
@@ -145,20 +155,33 @@ def _has_image(messages: Sequence[dict[str, Any]]) -> bool:
 
 @app.command()
 def make(
-    suite: Annotated[SuiteName, typer.Argument(help="reasoning-gym, human-eval, or gsm8k with --file.")],
+    suite: Annotated[SuiteName, typer.Argument(help="A suite; `tierwise suites` says what each is and needs.")],
     out: Annotated[Path | None, typer.Option(help="New file if the name ends in .jsonl, else new directory.")] = None,
     count: Annotated[int | None, typer.Option(min=1, help="Number of tasks. Default: the suite's.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of reasoning-gym.")] = 0,
-    difficulty: Annotated[
-        int | None,
-        typer.Option(min=0, help="Level of reasoning-gym's curricula. Default: the generators' own settings."),
-    ] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of reasoning-gym, and of the order of gpqa-diamond's choices.")
+    ] = 0,
+    difficulty: Difficulty = None,
     generator: Annotated[
         list[str] | None,
         typer.Option(help="A generator of reasoning-gym; can be repeated. Default: a mixture."),
     ] = None,
-    file: Annotated[Path | None, typer.Option(help="Data file of gsm8k.")] = None,
-    sha256: Annotated[str | None, typer.Option(help="Required SHA-256 of the file.")] = None,
+    file: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Your copy of the data, or hf:OWNER/DATASET/FILE@COMMIT; repeat for several years.", metavar="FILE"
+        ),
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder with the data, under the names that it is published with.")
+    ] = None,
+    sha256: Annotated[
+        list[str] | None, typer.Option(help="Required SHA-256 of the file; one for each --file, in their order.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(help="First contest date of livecodebench, as 2025-01-31.", metavar="DATE")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Last contest date, included.", metavar="DATE")] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Maximum completion tokens per pass.")] = None,
     list_: Annotated[bool, typer.Option("--list", help="Print the generators of reasoning-gym and exit.")] = False,
 ) -> None:
@@ -179,19 +202,49 @@ def make(
     if out is None:
         raise SpecError("give a path to write to, such as --out tasks.jsonl", field="--out")
     check_free(out)
-    given: dict[str, Any] = {"count": count, "max_tokens": max_tokens}
+    puzzles = {"seed": seed, "difficulty": difficulty, "generators": generator or None}
+    given = {"count": count, "max_tokens": max_tokens}
+    given |= _settings(suite, puzzles, {"since": since, "until": until}, lambda: _files(suite, file, data_dir, sha256))
+    source = _source(suite.value.replace("-", "_"), given)
+    made = source.member.make(Path())
+    pin = SuitePin(version=made.version, sha256=digest(encoded(made.tasks)).hexdigest(), files=dict(made.files))
+    header = WorkloadHeader(name=suite.value, source=source, made=pin)
+    write(out, made.tasks, header)
+    print(f"{out}: {len(made.tasks)} tasks of {suite.value} ({made.version}), SHA-256 {pin.sha256}")
+    _print_notes(made.notes)
+
+
+def _settings(
+    suite: SuiteName, puzzles: dict[str, Any], window: dict[str, Any], files: Callable[[], dict[str, Any]]
+) -> dict[str, Any]:
+    """The settings that a suite has besides `count` and `max_tokens`."""
     match suite:
         case SuiteName.REASONING_GYM:
-            given |= {"seed": seed, "difficulty": difficulty, "generators": generator or None}
-        case SuiteName.GSM8K:
-            given |= {"file": None if file is None else str(file.resolve()), "sha256": sha256}
-    source = _source(suite.value.replace("-", "_"), {name: one for name, one in given.items() if one is not None})
-    made = source.member.make(Path())
-    pin = digest(encoded(made.tasks)).hexdigest()
-    header = WorkloadHeader(name=suite.value, source=source, made=SuitePin(version=made.version, sha256=pin))
-    write(out, made.tasks, header)
-    print(f"{out}: {len(made.tasks)} tasks of {suite.value} ({made.version}), SHA-256 {pin}")
-    _print_notes(made.notes)
+            return puzzles
+        case SuiteName.HUMAN_EVAL:
+            return {}
+        case SuiteName.GPQA_DIAMOND:
+            return {**files(), "seed": puzzles["seed"]}
+        case SuiteName.LIVECODEBENCH:
+            return {**files(), **window}
+    return files()
+
+
+def _files(suite: SuiteName, file: list[str] | None, data_dir: Path | None, sha256: list[str] | None) -> dict[str, Any]:
+    """The settings `file` and `sha256` of a suite that reads the user's copy of its data."""
+    from tierwise.spec.errors import SpecError
+    from tierwise.workloads.suites import PUBLISHED_NAMES, found_in
+
+    if file and data_dir is not None:
+        raise SpecError("give --file or --data-dir, not both", field="--data-dir")
+    if data_dir is not None:
+        file = found_in(data_dir, PUBLISHED_NAMES[suite.value], suite.value)
+    files = [one if one.startswith("hf:") else str(Path(one).resolve()) for one in file or ()]
+    return {"file": _one_or_all(files), "sha256": _one_or_all(sha256 or [])}
+
+
+def _one_or_all(values: list[str]) -> str | list[str] | None:
+    return values if len(values) > 1 else values[0] if values else None
 
 
 def _source(kind: str, settings: dict[str, Any]) -> SuiteChoice:
@@ -199,7 +252,8 @@ def _source(kind: str, settings: dict[str, Any]) -> SuiteChoice:
     from tierwise.workloads.suites import SuiteChoice
 
     reading = Reading()
-    return reading.finish(reading.read(SuiteChoice, {kind: settings}, ""))
+    known = {name: one for name, one in settings.items() if one is not None}
+    return reading.finish(reading.read(SuiteChoice, {kind: known}, ""))
 
 
 def _print_generators() -> None:

@@ -1,10 +1,11 @@
-"""Checks that grade a task's answer: every verifier, and three that only the bench can use."""
+"""Checks that grade a task's answer: every verifier, and four that only the bench can use."""
 
 from __future__ import annotations
 
 from tierwise.spec.files import json_document
 from tierwise.spec.reading import Reading
 from tierwise.verifiers import VerifierChoice
+from tierwise.verifiers.code.livecodebench import LiveCodeBench
 from tierwise.verifiers.contained import needs
 from tierwise.verifiers.math_verify import MathVerify
 from tierwise.verifiers.model_judge import Judge
@@ -16,10 +17,11 @@ _SHORT_FORMS = {"regex": "pattern", "exact": "equals", "judge": "tier"}
 
 
 class CheckChoice(VerifierChoice, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One check of a task. Requests cannot carry the last three: they contain the answer, or cost money."""
+    """One check of a task. Requests cannot carry the last four: they contain the answer, or cost money."""
 
     math_verify: MathVerify | None = None
     reasoning_gym: ReasoningGym | None = None
+    livecodebench: LiveCodeBench | None = None
     judge: Judge | None = None
 
 

@@ -23,13 +23,15 @@ _OWN = frozenset({"id", "messages"})
 """Keys that have no default."""
 
 
-class SuitePin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SuitePin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Pins the tasks that a source made."""
 
     version: str
     """The version of the source's package, or the name of its file."""
     sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
     """Hash of the task lines."""
+    files: dict[str, str] = {}
+    """SHA-256 of each file of the user's that the tasks were made of, by name."""
 
 
 class WorkloadHeader(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

