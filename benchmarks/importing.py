@@ -3,8 +3,7 @@
     python benchmarks/importing.py [--samples 10000]
 
 Prints wall and CPU seconds of the whole command, process start included. Exits with 1 if one takes more than 10 s of
-CPU:
-it has one thread, and other load is not its own time.
+CPU: it has one thread, and other load is not its own time.
 """
 
 from __future__ import annotations
