@@ -73,6 +73,7 @@ def arm(name: str, outcomes: NDArray[np.bool_], seconds: NDArray[np.float64], do
         records=records,
         clusters={},
         workload="",
+        is_imported=False,
         contents={},
         is_timed=True,
         has_ended=True,
@@ -193,7 +194,7 @@ def errors(gates: int, seed: int, results: Results) -> None:
 def real(path: Path, seed: int, results: Results) -> None:
     """Sequential and fixed-size tests on every ordered pair of SWE-bench Pro's public runs, and on A/A runs of each."""
     rng = np.random.default_rng(seed + 3)
-    found = [importers.read(log) for log in importers.logs([path])]
+    found = [run for log in importers.logs([path]) for run in importers.read(log)]
     outcomes = [{result.task: result.is_solved for result in run.results} for run in found]
     for margin in (MARGIN, REAL_MARGIN):
         shares, agreed, against, early, late = [], [], 0, Counter[str](), Counter[str]()

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tierwise.runs.directory import IMPORTED, RunDirectory
-from tierwise.runs.records import clusters_of
+from tierwise.runs.directory import RunDirectory
+from tierwise.runs.records import MAX_ERROR_SHARE, clusters_of
 from tierwise.spec.errors import NotFound, SpecError
 from tierwise.spec.files import decode_json_lines, read_bytes
 from tierwise.spec.reading import allowed
@@ -40,7 +40,9 @@ class Arm:
     """SHA-256 of the workload's file; empty in imported runs."""
     contents: Mapping[str, TaskHashes]
     """What each task asks and how it is graded, as hashes; empty in imported runs."""
+    is_imported: bool
     is_timed: bool
+    """Whether its answers have seconds; those of some imported runs have none."""
     has_ended: bool
     """Whether the run has ended, completely or not: no records will be added."""
 
@@ -52,7 +54,7 @@ class Arm:
 
     @property
     def mode(self) -> str:
-        if not self.is_timed:
+        if self.is_imported:
             return "imported"
         match self.variant.mode:
             case "average":
@@ -97,11 +99,18 @@ def arms(path: Path) -> list[Arm]:
             clusters=named,
             workload=manifest.workload.sha256,
             contents=contents,
-            is_timed=manifest.settings.arrival != IMPORTED,
+            is_imported=manifest.is_imported,
+            is_timed=not manifest.is_imported or _has_times(found.values()),
             has_ended=manifest.ended is not None,
         )
         for variant, found in by_variant.items()
     ]
+
+
+def _has_times(records: Iterable[TrialRecord]) -> bool:
+    """Whether the answers have times, but for so few that those cannot hide a difference."""
+    times = [record.seconds for record in records if record.was_served]
+    return sum(time is None for time in times) <= MAX_ERROR_SHARE * len(times) and any(times)
 
 
 class _Labelled(msgspec.Struct):

@@ -334,7 +334,9 @@ def _answered(pairs: Pairs, policy: GatePolicy) -> list[Unit]:
     wanted = any(bound is not None for bound in (bounds.ratio, bounds.p50, bounds.p95))
     for arm in (pairs.base, pairs.other):
         if wanted and not arm.is_timed:
-            raise SpecError(f"latency is bounded, but {arm.run} was imported and has no times")
+            raise SpecError(
+                f"latency is bounded, but {arm.run} was imported and has no times, or lacks those of some answers"
+            )
     return timed(pairs)
 
 

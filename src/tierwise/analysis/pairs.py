@@ -135,7 +135,10 @@ def timed(pairs: Pairs) -> list[Unit]:
     return [
         unit
         for unit in pairs.units
-        if all(record.was_served and record.taken == "request" for record in pairs.both(unit))
+        if all(
+            record.was_served and record.taken == "request" and record.seconds is not None
+            for record in pairs.both(unit)
+        )
     ]
 
 

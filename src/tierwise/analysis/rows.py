@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
@@ -11,7 +12,7 @@ from tierwise.runs.records import TrialOutcome
 from tierwise.stats.repeats import again, pass_all, pass_at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from tierwise.runs.directory import Planned
     from tierwise.runs.records import Mode, TierVariant, TrialRecord
@@ -86,7 +87,7 @@ class ResultRow:
     """The mean seconds between two pieces of an action's answer."""
     longest_gap: Times
     passes: float | None
-    """A mean, like the following fields: over graded actions whose costs the endpoint reported."""
+    """A mean, like the following fields: over graded actions whose costs the endpoint reported, or whose tokens."""
     prompt_tokens: float | None
     cached_tokens: float | None
     completion_tokens: float | None
@@ -183,24 +184,32 @@ def _counts(records: Sequence[TrialRecord], planned: int) -> OutcomeCounts:
 def _spent(graded: Sequence[TrialRecord], design: Design) -> dict[str, Any]:
     """The fields of a row about passes, tokens and dollars: over the actions whose costs the endpoint reported."""
     priced = [record for record in graded if record.dollars is not None]
-    sample = design.sample([record.task for record in priced])
-    dollars = [record.dollars or 0.0 for record in priced]
-    labelled = _labelled(priced)
-    known, solved = design.sample([one.task for one in labelled]), [float(one.is_solved) for one in labelled]
-    tokens = known.ratio([float((one.prompt_tokens or 0) + (one.completion_tokens or 0)) for one in labelled], solved)
+    counted = [record for record in graded if record.completion_tokens is not None]  # a log may have no prices
 
-    def mean(values: Iterable[float]) -> float | None:
-        found = sample.mean(list(values))
+    ran = [record for record in priced if record.passes is not None]
+
+    def mean(of: Sequence[TrialRecord], values: Iterable[float], *, least: float = -math.inf) -> Estimate | None:
+        return design.sample([record.task for record in of]).mean(list(values), least=least)
+
+    def per_solved(records: Sequence[TrialRecord], read: Callable[[TrialRecord], float]) -> Estimate | None:
+        labelled = _labelled(records)
+        sample = design.sample([one.task for one in labelled])
+        return sample.ratio([read(one) for one in labelled], [float(one.is_solved) for one in labelled])
+
+    def value(found: Estimate | None) -> float | None:
         return None if found is None else found.value
 
+    def tokens(record: TrialRecord) -> float:
+        return float((record.prompt_tokens or 0) + (record.completion_tokens or 0))
+
     return {
-        "passes": mean(len(record.passes or ()) for record in priced),
-        "prompt_tokens": mean(record.prompt_tokens or 0 for record in priced),
-        "cached_tokens": mean(record.cached_tokens or 0 for record in priced),
-        "completion_tokens": mean(record.completion_tokens or 0 for record in priced),
-        "dollars": sample.mean(dollars, least=0.0),
-        "tokens_per_solved": None if tokens is None else tokens.value,
-        "dollars_per_solved": known.ratio([one.dollars or 0.0 for one in labelled], solved),
+        "passes": value(mean(ran, (len(record.passes or ()) for record in ran))),
+        "prompt_tokens": value(mean(counted, (record.prompt_tokens or 0 for record in counted))),
+        "cached_tokens": value(mean(counted, (record.cached_tokens or 0 for record in counted))),
+        "completion_tokens": value(mean(counted, (record.completion_tokens or 0 for record in counted))),
+        "dollars": mean(priced, (record.dollars or 0.0 for record in priced), least=0.0),
+        "tokens_per_solved": value(per_solved(counted, tokens)),
+        "dollars_per_solved": per_solved(priced, lambda record: record.dollars or 0.0),
         "unreported": len(graded) - len(priced),
     }
 

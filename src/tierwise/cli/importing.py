@@ -21,14 +21,24 @@ class ImportKind(StrEnum):
     """Tools whose results can be imported."""
 
     SWEBENCH = "swebench"
+    INSPECT = "inspect"
+    LM_EVAL = "lm-eval"
+    NEMO = "nemo"
+    PROMPTFOO = "promptfoo"
 
 
 def import_(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Result files, or directories of them.")],
-    out: Annotated[Path | None, typer.Option(help="Directory for the runs, one per file.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Directory for the runs.")] = None,
     kind: Annotated[
         ImportKind | None, typer.Option(help="The tool that wrote the files. By default recognised from their content.")
     ] = None,
+    metric: Annotated[
+        str, typer.Option(help="The score that decides whether an answer is correct, where the logs have several.")
+    ] = "",
+    cluster: Annotated[
+        str, typer.Option(metavar="KEY", help="Key of a sample's data that names the cluster of its task.")
+    ] = "",
     table: Annotated[
         bool,
         typer.Option("--table", help="Print scores and paired differences, with naive and clustered standard errors."),
@@ -36,7 +46,8 @@ def import_(
     style: Annotated[Style, typer.Option("--format", help="How to print the table.")] = Style.TABLE,
     as_json: AsJson = False,
 ) -> None:
-    """Import results of SWE-bench and SWE-bench Pro as runs, which compare and gate can read.
+    """Import results of other tools as runs, which compare, gate and replay can read: Inspect, lm-eval, NeMo Evaluator,
+    promptfoo, SWE-bench and SWE-bench Pro.
 
     Exit codes: 0 imported, 2 a file is invalid and nothing was written.
     """
@@ -46,14 +57,16 @@ def import_(
 
     if out is None and not table:
         raise SpecError("nothing to do; give --out DIR to write runs, --table to print a table, or both")
-    runs = [importers.read(path, "" if kind is None else kind.value) for path in importers.logs(paths)]
+    options = importers.ImportOptions(metric=metric, cluster=cluster)
+    name = "" if kind is None else kind.value
+    runs = [run for path in importers.logs(paths) for run in importers.read(path, name, options)]
     names = [run.name for run in runs]
     if duplicates := sorted({name for name in names if names.count(name) > 1}):
         raise SpecError(
             f"several files are named {', '.join(duplicates)}; rename them, because each becomes a run of that name"
         )
-    if table and len({run.suite for run in runs}) > 1:
-        raise SpecError(f"a table covers one suite; these are {', '.join(sorted({run.suite for run in runs}))}")
+    if table:
+        _check_table(runs)
     folders = {} if out is None else _write(runs, out)
     found = leaderboard(runs) if table else None
     if as_json:
@@ -63,6 +76,18 @@ def import_(
         print(f"{folders[run.name]}  {_counts(run)}")
     if found is not None:
         _print(found, style)
+
+
+def _check_table(runs: list[Imported]) -> None:
+    from tierwise.spec.errors import SpecError
+
+    if len({run.suite for run in runs}) > 1:
+        raise SpecError(f"a table covers one suite; these are {', '.join(sorted({run.suite for run in runs}))}")
+    if repeated := [run.name for run in runs if run.repeats > 1]:
+        raise SpecError(
+            f"a table covers one result of each task, and {repeated[0]} has several; import with --out, and use "
+            "`tierwise compare`"
+        )
 
 
 def _write(runs: list[Imported], out: Path) -> dict[str, Path]:
@@ -94,12 +119,15 @@ def _write(runs: list[Imported], out: Path) -> dict[str, Path]:
 def _counts(run: Imported) -> str:
     solved, errors = sum(one.is_solved for one in run.results), sum(not one.is_graded for one in run.results)
     text = f"{run.suite}: {solved} of {len(run.results)} solved"
+    tasks = len({one.task for one in run.results})
+    if run.repeats > 1:
+        text += f" ({tasks} tasks, up to {run.repeats} times each)"
     if errors:
         text += f", {errors} infrastructure errors"
     if run.absent:
         text += f", {len(run.absent)} not run"
-    if run.size is not None and len(run.results) != run.size:
-        extra = len(run.results) - run.size
+    if run.size is not None and tasks != run.size:
+        extra = tasks - run.size
         text += f"; the suite has {run.size}: {abs(extra)} {'more' if extra > 0 else 'missing'}"
     return text
 
@@ -111,9 +139,11 @@ def _fields(runs: list[Imported], folders: dict[str, Path], found: Leaderboard |
         "runs": [
             {
                 "name": run.name,
+                "tier": run.tier,
                 "suite": run.suite,
                 "size": run.size,
                 "results": len(run.results),
+                "repeats": run.repeats,
                 "solved": sum(result.is_solved for result in run.results),
                 "not_run": len(run.absent),
                 "folder": str(folders[run.name]) if folders else None,

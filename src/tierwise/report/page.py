@@ -116,7 +116,7 @@ def _failures(manifest: Manifest, tasks: Sequence[Task], records: Sequence[Trial
 
     of: dict[str, list[TrialRecord]] = {task.id: [] for task in tasks}
     for record in records:
-        of[record.task].append(record)
+        of.setdefault(record.task, []).append(record)
     for task in tasks:
         if any(not record.is_solved for record in of[task.id]):
             rows = groupby(sorted(of[task.id], key=row), key=row)

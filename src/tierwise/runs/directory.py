@@ -35,7 +35,7 @@ FORMAT = 2
 """Format of manifest and records. Format 1 is still read: it has outcomes `pass` and `fail`, and `sittings`."""
 
 IMPORTED = "imported"
-"""The arrival of imported runs, whose records have no times."""
+"""The arrival of imported runs, whose records have the times that the log had, if any."""
 
 
 class SourceFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,6 +141,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """Versions of the other packages that Tierwise depends on there, graders included."""
     machine: RunMachine
     sessions: list[RunSession] = []
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether another tool measured it."""
+        return self.settings.arrival == IMPORTED
 
     @property
     def deployments(self) -> list[Deployed] | None:

@@ -190,7 +190,7 @@ class TrialRecord(msgspec.Struct, frozen=True, kw_only=True):
     first_output: float | None
     """Seconds until the user sees the first output; None if there was none."""
     seconds: float | None
-    """Seconds of the whole action: the user's total wait. None in imported runs."""
+    """Seconds of the whole action: the user's total wait. None in imported runs whose log has no times."""
     gaps: Durations | None = None
     """Gaps between consecutive pieces of the answer; None with fewer than two pieces."""
     prompt_tokens: int | None = None

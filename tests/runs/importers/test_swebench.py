@@ -42,7 +42,7 @@ def test_the_cluster_is_the_repository_of_the_instance(instance, name):
 
 
 def test_outcomes_of_swe_bench_pro_are_read():
-    found = importers.read(SONNET)
+    (found,) = importers.read(SONNET)
     assert (found.suite, found.size, found.name) == ("SWE-bench Pro", 731, "claude-45sonnet-10132025")
     assert len(found.results) == 40
     assert sum(result.outcome == "correct" for result in found.results) == 11
@@ -57,7 +57,7 @@ def test_the_instances_of_a_report_are_classified(tmp_path):
         "error_ids": ["a__c-4"],
         "incomplete_ids": ["a__c-5", "a__c-6"],
     }
-    found = importers.read(write(tmp_path, report))
+    (found,) = importers.read(write(tmp_path, report))
     assert [result.outcome for result in found.results] == ["correct", "incorrect", "no_answer", "error"]
     assert (found.absent, found.size, found.suite) == (("a__c-5", "a__c-6"), 6, "SWE-bench")
 
@@ -73,7 +73,7 @@ def test_failures_of_the_infrastructure_are_errors_with_their_reason(tmp_path):
         "ambiguous_failure_ids": ["a__b-2"],
         "failure_reasons": {"a__b-3": "docker_pull_failed", "a__b-2": "timeout"},
     }
-    found = importers.read(write(tmp_path, report))
+    (found,) = importers.read(write(tmp_path, report))
     assert {result.task: (result.outcome.value, result.why) for result in found.results} == {
         "a__b-1": ("correct", ""),
         "a__b-2": ("incorrect", "tests failed"),
@@ -97,7 +97,7 @@ def test_failures_of_the_infrastructure_in_reports_by_instance_are_errors(tmp_pa
         "django__django-3": {"resolved": False, "infra_failure": False},
         "django__django-4": {"resolved": True, "infra_failure": False},
     }
-    found = importers.read(write(tmp_path, value))
+    (found,) = importers.read(write(tmp_path, value))
     assert [result.outcome for result in found.results] == ["error", "error", "incorrect", "correct"]
     assert found.results[0].why.endswith("failed: no space on device")
 
@@ -105,7 +105,7 @@ def test_failures_of_the_infrastructure_in_reports_by_instance_are_errors(tmp_pa
 def test_errors_stay_in_every_denominator_that_is_shown(tmp_path):
     value = {f"a__b-{n}": {"resolved": n < 4, "infra_failure": n >= 8} for n in range(10)}
     path = write(tmp_path, value)
-    (score,) = leaderboard([importers.read(path)]).scores
+    (score,) = leaderboard(importers.read(path)).scores
     assert (score.n, score.errors, score.score, score.score_of_suite) == (8, 2, 0.5, 0.4)
     done = CliRunner().invoke(app, ["import", str(path), "--table", "--out", str(tmp_path / "runs")])
     assert "4 of 10 solved, 2 infrastructure errors" in done.output
@@ -115,14 +115,14 @@ def test_errors_stay_in_every_denominator_that_is_shown(tmp_path):
 
 def test_reports_by_instance_are_read(tmp_path):
     value = {"django__django-1": {"resolved": True, "tests_status": {}}, "django__django-2": {"resolved": False}}
-    found = importers.read(write(tmp_path, value))
+    (found,) = importers.read(write(tmp_path, value))
     assert [result.outcome for result in found.results] == ["correct", "incorrect"]
 
 
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ([1, 2], r"run.json is not a result file of swebench.*it holds a list of 2 items"),
+        ([1, 2], r"run.json is not a result file of a known tool.*It holds a list of 2 items"),
         ({}, "an empty object"),
         ({"accuracy": 0.3, "model": "x"}, "an object with 'accuracy', 'model'"),
         ({"django__django-1": "yes"}, r"run.json: django__django-1: must be true or false, not 'yes'"),
@@ -156,14 +156,14 @@ def test_a_duplicate_instance_is_rejected(tmp_path):
 
 
 def test_a_tierwise_run_needs_no_import(tmp_path):
-    folder = importers.write(importers.read(write(tmp_path, {"a__b-1": True})), tmp_path / "made")
+    folder = importers.write(*importers.read(write(tmp_path, {"a__b-1": True})), tmp_path / "made")
     with pytest.raises(SpecError, match="is already a Tierwise run; compare and gate read it without an import"):
         importers.logs([folder.path])
     assert [record.seconds for record in folder.read_records()] == [None], "nobody knows how long it took"
 
 
 def test_a_missing_path_is_an_error(tmp_path):
-    with pytest.raises(NotFound, match=r"has no \.json file"):
+    with pytest.raises(NotFound, match=r"has no .eval or .json or .jsonl file of results"):
         importers.logs([tmp_path])
     with pytest.raises(NotFound, match="does not exist"):
         importers.logs([tmp_path / "none"])
@@ -179,7 +179,7 @@ def test_only_a_few_of_many_errors_are_shown(tmp_path):
 def test_an_imported_run_can_be_compared(tmp_path):
     rows = []
     for path in (GPT, SONNET):
-        imported = importers.read(path)
+        (imported,) = importers.read(path)
         importers.write(imported, tmp_path / imported.name)
         rows += arms(tmp_path / imported.name)
     with pytest.raises(SpecError, match="3 of 40 tasks were not run"):
@@ -191,7 +191,7 @@ def test_an_imported_run_can_be_compared(tmp_path):
 
 
 def test_the_table_has_naive_and_clustered_errors_and_every_denominator():
-    found = leaderboard([importers.read(path) for path in (SONNET, GPT)])
+    found = leaderboard([run for path in (SONNET, GPT) for run in importers.read(path)])
     sonnet, gpt = found.scores
     assert (sonnet.n, sonnet.solved, sonnet.absent) == (40, 11, 691)
     assert sonnet.naive == pytest.approx((11 / 40 * 29 / 40 / 40) ** 0.5)
@@ -203,5 +203,5 @@ def test_the_table_has_naive_and_clustered_errors_and_every_denominator():
 
 def test_errors_are_not_failures_in_the_table(tmp_path):
     report = {"resolved_ids": ["a__b-1"], "unresolved_ids": ["a__c-2"], "error_ids": ["a__c-4"], "total_instances": 4}
-    (score,) = leaderboard([importers.read(write(tmp_path, report))]).scores
+    (score,) = leaderboard(importers.read(write(tmp_path, report))).scores
     assert (score.n, score.errors, score.score, score.score_of_suite) == (2, 1, 0.5, 0.25)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from tierwise.runs.importers.imported import Imported, ImportedResult
+from tierwise.runs.importers.imported import MOST_SHOWN, Imported, ImportedResult
 from tierwise.runs.records import TrialOutcome
 from tierwise.spec.errors import ConfigErrors, SpecError
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from tierwise.runs.importers.log import Log
 
 PRO = 731
 """Number of instances in SWE-bench Pro's public set."""
@@ -37,8 +38,6 @@ _LISTS: dict[str, tuple[TrialOutcome, str]] = {
 }
 """A report's lists, with the outcome and reason of each; `incomplete_ids` were not run."""
 
-_MAX_SHOWN = 5
-
 
 def repository(instance: str) -> str | None:
     """The repository in an instance id, such as `ansible/ansible`; None if the id is invalid."""
@@ -46,16 +45,17 @@ def repository(instance: str) -> str | None:
     return f"{found['owner']}/{found['name']}" if found else None
 
 
-def read(path: Path, value: object) -> Imported | None:
+def read(log: Log) -> list[Imported] | None:
     """One run; None if this is not a SWE-bench result.
 
     Raises:
         ConfigErrors: it is one, with invalid instances.
     """
+    path, value = log.path, None if log.is_lines else log.value
     if not isinstance(value, dict) or not value:
         return None
     if "resolved_ids" in value:
-        return _report(path, value)
+        return [_report(log, value)]
     if not any(repository(str(name)) for name in value):
         return None
     wrong, results = [], []
@@ -72,11 +72,12 @@ def read(path: Path, value: object) -> Imported | None:
         else:
             results.append(_result(name, *_LISTS["resolved_ids" if resolved else "unresolved_ids"]))
     if wrong:
-        raise ConfigErrors(wrong[:_MAX_SHOWN])
-    return _imported(path, results)
+        raise ConfigErrors(wrong[:MOST_SHOWN])
+    return [_imported(log, results)]
 
 
-def _report(path: Path, value: dict[str, Any]) -> Imported:
+def _report(log: Log, value: dict[str, Any]) -> Imported:
+    path = log.path
     seen: dict[str, str] = {}
     wrong: list[SpecError] = []
     infra = set(_ids(path, value, _INFRA, []))
@@ -93,9 +94,9 @@ def _report(path: Path, value: dict[str, Any]) -> Imported:
             results.append(_infra(name, reasons.get(name)) if key == _INFRA else _result(name, outcome, why))
     absent = tuple(name for name in _ids(path, value, "incomplete_ids", wrong) if name not in seen)
     if wrong:
-        raise ConfigErrors(wrong[:_MAX_SHOWN])
+        raise ConfigErrors(wrong[:MOST_SHOWN])
     total = value.get("total_instances")
-    return _imported(path, results, absent, total if isinstance(total, int) else None)
+    return _imported(log, results, absent, total if isinstance(total, int) else None)
 
 
 def _ids(path: Path, value: dict[str, Any], key: str, wrong: list[SpecError]) -> Iterable[str]:
@@ -116,14 +117,16 @@ def _result(name: str, outcome: TrialOutcome, why: str) -> ImportedResult:
 
 
 def _imported(
-    path: Path, results: list[ImportedResult], absent: tuple[str, ...] = (), size: int | None = None
+    log: Log, results: list[ImportedResult], absent: tuple[str, ...] = (), size: int | None = None
 ) -> Imported:
     if not results:
-        raise SpecError(f"{path} has no evaluated instance")
+        raise SpecError(f"{log.path} has no evaluated instance")
     is_pro = all(_PRO.fullmatch(result.task) for result in results)
     return Imported(
-        path=path,
-        name=path.stem,
+        path=log.path,
+        sha256=log.sha256,
+        name=log.path.stem,
+        tier=log.path.stem,
         suite="SWE-bench Pro" if is_pro else "SWE-bench",
         size=PRO if is_pro else size,
         results=tuple(results),

@@ -1,0 +1,124 @@
+"""The time of `tierwise import` for logs of 10,000 samples, made from the logs that the tests read.
+
+    python benchmarks/importing.py [--samples 10000]
+
+Prints wall and CPU seconds of the whole command, process start included. Exits with 1 if one takes more than 10 s of
+CPU: it has one thread, and other load is not its own time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from backports.zstd import zipfile
+
+LOGS = Path(__file__).parents[1] / "tests" / "runs" / "importers" / "data"
+MOST_SECONDS = 10.0
+
+
+def inspect_log(folder: Path, samples: int) -> list[str]:
+    """Epoch 1 of the graded samples, over and over with other ids."""
+    with (
+        zipfile.ZipFile(LOGS / "inspect" / "fast.eval") as old,
+        zipfile.ZipFile(folder / "big.eval", "w", zipfile.ZIP_ZSTANDARD) as new,
+    ):
+        header = json.loads(old.read("header.json"))
+        names = [name for name in old.namelist() if name.startswith("samples/") and name.endswith("_epoch_1.json")]
+        given = [json.loads(old.read(name)) for name in names if "word-2" not in name]
+        for number in range(samples):
+            new.writestr(
+                f"samples/s{number}_epoch_1.json", json.dumps(given[number % len(given)] | {"id": f"s{number}"})
+            )
+        header["eval"]["dataset"]["sample_ids"] = [f"s{number}" for number in range(samples)]
+        header["eval"]["config"]["epochs"] = 1
+        new.writestr("header.json", json.dumps(header))
+    return [str(folder / "big.eval")]
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def write_lines(path: Path, values: list[dict[str, Any]]) -> None:
+    path.write_text("".join(f"{json.dumps(value)}\n" for value in values), encoding="utf-8")
+
+
+def lm_eval_samples(folder: Path, samples: int) -> list[str]:
+    given = [one for one in lines(next(LOGS.glob("lm_eval/fast/samples_*.jsonl"))) if one["filter"] == "strict"]
+    path = folder / "samples_big.jsonl"
+    write_lines(path, [given[number % len(given)] | {"doc_id": number} for number in range(samples)])
+    return [str(path)]
+
+
+def nemo_bundle(folder: Path, samples: int) -> list[str]:
+    path = next(LOGS.glob("nemo/fast/*/eval-*.json"))
+    bundle = json.loads(path.read_text(encoding="utf-8"))
+    bundle["n_results"] = bundle["benchmark"]["samples"] = samples
+    (folder / "eval-big.json").write_text(json.dumps(bundle), encoding="utf-8")
+    for name in ("results.jsonl", "inference_log.jsonl"):
+        given = [one for one in lines(path.with_name(name)) if "problem_idx" in one]
+        made = [given[number % len(given)] | {"problem_idx": number, "repeat": 0} for number in range(samples)]
+        write_lines(folder / name, made)
+    return [str(folder / "eval-big.json")]
+
+
+def promptfoo_results(folder: Path, samples: int) -> list[str]:
+    value = json.loads((LOGS / "promptfoo" / "results.json").read_text(encoding="utf-8"))
+    found = value["results"]
+    given = [one for one in found["results"] if one["promptIdx"] == 0 and one["failureReason"] == 0]
+    made = [given[number % len(given)] | {"testIdx": number} for number in range(samples)]
+    for number, one in enumerate(made):
+        one["testCase"] = one["testCase"] | {"description": f"t{number}"}
+    found["results"], found["stats"] = made, {"successes": samples, "failures": 0, "errors": 0}
+    (folder / "big.json").write_text(json.dumps(value, indent=2), encoding="utf-8")
+    return [str(folder / "big.json")]
+
+
+MADE: dict[str, Callable[[Path, int], list[str]]] = {
+    "inspect": inspect_log,
+    "lm-eval": lm_eval_samples,
+    "nemo": nemo_bundle,
+    "promptfoo": promptfoo_results,
+}
+
+
+def cpu_seconds() -> float:
+    """User and system seconds of the processes that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--samples", type=int, default=10_000)
+    samples = parser.parse_args().samples
+    slowest = 0.0
+    print(f"load {os.getloadavg()[0]:.1f}, {samples} samples")
+    for tool, make in MADE.items():
+        with tempfile.TemporaryDirectory() as folder:
+            files = make(Path(folder), samples)
+            command = [sys.executable, "-m", "tierwise", "import", *files, "--out", str(Path(folder, "runs"))]
+            began, before = time.monotonic(), cpu_seconds()
+            said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            took, used = time.monotonic() - began, cpu_seconds() - before
+            slowest = max(slowest, used)
+            size = sum(path.stat().st_size for path in Path(folder).iterdir() if path.is_file())
+            print(
+                f"{tool:10} {took:5.2f} s, {used:5.2f} s of CPU, {size / 1e6:6.1f} MB: {said.rpartition('  ')[2]}",
+                end="",
+            )
+    raise SystemExit(1 if slowest > MOST_SECONDS else 0)
+
+
+if __name__ == "__main__":
+    main()
