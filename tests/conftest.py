@@ -25,8 +25,9 @@ from worker.fixtures import new_transformers, transformers
 
 __all__ = ["new_transformers", "transformers"]
 
-hypothesis.settings.register_profile("patient", deadline=None)  # other tests may have the machine meanwhile
-hypothesis.settings.load_profile("patient")
+hypothesis.settings.register_profile("exploring", deadline=None)  # other tests may have the machine meanwhile
+hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("repeatable")
 
 QUICKSTART = Path(__file__).parents[1] / "examples" / "quickstart.yaml"
 

@@ -21,4 +21,4 @@ def test_a_request_at_its_bound_is_accepted_and_one_above_it_is_named(bounds):
     assert bounds.exceeded({"floor": floor, "tierwise": ours}) == []
     ours["cpu_us_json_c32"] *= 1.1
     (said,) = bounds.exceeded({"floor": floor, "tierwise": ours})
-    assert said.startswith("cpu_us_json_c32: 770 is 38.5 × the floor's 20; allowed are 35 ×")
+    assert said.startswith("cpu_us_json_c32: 616 is 30.8 × the floor's 20; allowed are 28 ×")

@@ -91,7 +91,10 @@ def test_json_is_equal_in_any_order_of_keys_and_any_layout(value):
     assert once == again
 
 
-@given(json_values, json_values)
+finite = json_values.filter(lambda value: "Infinity" not in json.dumps(value))  # JSON has no infinity
+
+
+@given(finite, finite)
 def test_other_json_is_another_vote(one, other):
     if one != other or json.dumps(one) == json.dumps(other):
         assert (key(json.dumps(one), "json") == key(json.dumps(other), "json")) == (

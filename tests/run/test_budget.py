@@ -206,7 +206,8 @@ def test_no_action_spends_more_than_any_of_its_budgets_declares(
         assert spent <= declared.dollars + width * a_pass + 2 * 3.6 / 3600 * 0.001
     assert set(trace.limits) <= {name for name in BOUNDS if getattr(declared, name) is not None}
     if not trace.limits and any(done.outcome == "cut" for done in trace.passes):
-        assert "went on after its limit" in str(trace.events), "it was cut, and nothing says why"
+        said = str(trace.events)
+        assert "went on after its limit" in said or "cut a candidate" in said, "it was cut, and nothing says why"
 
 
 # ── bound by bound ──────────────────────────────────────────────────────
