@@ -247,6 +247,23 @@ def _one_or_all(values: list[str]) -> str | list[str] | None:
     return values if len(values) > 1 else values[0] if values else None
 
 
+@app.command()
+def terminal(
+    out: Annotated[Path, typer.Argument(help="New folder for the tasks.")],
+) -> None:
+    """Copy our terminal tasks for agents, in Harbor's format: they run with docker or in our sandbox."""
+    from shutil import copytree
+
+    from tierwise.environments import TASKS
+    from tierwise.workloads.files.write import check_free
+
+    check_free(out)
+    copytree(TASKS, out)
+    names = sorted(path.parent.name for path in out.glob("*/task.toml"))
+    print(f"{out}: {len(names)} tasks: {', '.join(names)}")
+    print(f"harbor run -p {out} -a oracle -e tierwise.environments.harbor:SandboxEnvironment")
+
+
 def _source(kind: str, settings: dict[str, Any]) -> SuiteChoice:
     from tierwise.spec.reading import Reading
     from tierwise.workloads.suites import SuiteChoice

@@ -31,6 +31,7 @@ HERE = -100
 PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 22, 38
 
 ALLOW, KILL, DENY = 0x7FFF0000, 0x80000000, 0x00050000
+LOAD, EQUAL, AT_LEAST, ANY_BIT, MASK, ANSWER = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
 
 # System calls that could bypass the limits (memory that no limit counts, new namespaces with new privileges) or that
 # expose a large attack surface of the kernel: (x86_64, aarch64).
@@ -155,58 +156,84 @@ def confine(*, as_root: bool, cpu_seconds: int, memory: int, processes: int, scr
     filter_system_calls()
 
 
-def filter_system_calls() -> None:
+def filter_system_calls(code: bytes = b"") -> None:
     call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    code = system_call_filter()
+    code = code or system_call_filter()
     held = ctypes.create_string_buffer(code)
     program = struct.pack("HxxxxxxQ", len(code) // 8, ctypes.addressof(held))
     call("prctl", PR_SET_SECCOMP, 2, program, 0, 0)
 
 
 def system_call_filter() -> bytes:
-    """Classic BPF over `struct seccomp_data`: number at 0, architecture at 4, low halves of the arguments from 16."""
-    if os.uname().machine not in MACHINES:
-        raise OSError(errno.ENOSYS, f"no system call filter for {os.uname().machine}: only for {', '.join(MACHINES)}")
-    column, architecture = MACHINES[os.uname().machine]
-    load, equal, at_least, any_bit, mask, answer = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
+    """What the program of a grade may call: no more than a computation needs."""
+    column = machine()[0]
     code = [
-        (load, 0, 0, 4),
-        (equal, 1, 0, architecture),
-        (answer, 0, 0, KILL),
-        (load, 0, 0, 0),
-        (at_least, 0, 1, 0x40000000),  # x32, a second numbering of the same calls
-        (answer, 0, 0, KILL),
-        (equal, 0, 1, CLONE3),  # its flags are behind a pointer, so they cannot be filtered; libc falls back to clone
-        (answer, 0, 0, DENY | errno.ENOSYS),
+        *refusals(),
+        (EQUAL, 0, 5, MMAP[column]),  # such memory outlives its mapping, so it cannot be attributed to a process
+        (LOAD, 0, 0, 16 + 3 * 8),
+        (MASK, 0, 0, MAP_SHARED_ANONYMOUS),
+        (EQUAL, 0, 1, MAP_SHARED_ANONYMOUS),
+        (ANSWER, 0, 0, DENY | errno.EPERM),
+        (ANSWER, 0, 0, ALLOW),
+        (EQUAL, 0, 9, SETSOCKOPT[column]),  # no other limit covers what the buffers of a socket hold
+        (LOAD, 0, 0, 16 + 8),
+        (EQUAL, 0, 5, SOL_SOCKET),
+        (LOAD, 0, 0, 16 + 2 * 8),
+        *((EQUAL, len(BUFFER_SIZES) - place, 0, option) for place, option in enumerate(BUFFER_SIZES)),
+        (ANSWER, 0, 0, ALLOW),
+        (ANSWER, 0, 0, DENY | errno.EPERM),
+        *sockets((1,)),  # AF_UNIX: asyncio and multiprocessing need it, and it reaches nothing outside
+    ]
+    return assembled(code)
+
+
+def refusals() -> list[tuple[int, int, int, int]]:
+    """Classic BPF over `struct seccomp_data` (number at 0, architecture at 4, low halves of the arguments from 16) that
+    refuses what no program in a sandbox may call, and falls through for the rest, with the number loaded.
+    """
+    column, architecture = machine()
+    code = [
+        (LOAD, 0, 0, 4),
+        (EQUAL, 1, 0, architecture),
+        (ANSWER, 0, 0, KILL),
+        (LOAD, 0, 0, 0),
+        (AT_LEAST, 0, 1, 0x40000000),  # x32, a second numbering of the same calls
+        (ANSWER, 0, 0, KILL),
+        (EQUAL, 0, 1, CLONE3),  # its flags are behind a pointer, so they cannot be filtered; libc falls back to clone
+        (ANSWER, 0, 0, DENY | errno.ENOSYS),
     ]
     for numbers in DENIED.values():
-        code += [(equal, 0, 1, numbers[column]), (answer, 0, 0, DENY | errno.EPERM)]
-    code += [
-        (equal, 0, 4, CLONE[column]),
-        (load, 0, 0, 16),
-        (any_bit, 0, 1, NEW_USER),
-        (answer, 0, 0, DENY | errno.EPERM),
-        (answer, 0, 0, ALLOW),
-        (equal, 0, 5, MMAP[column]),  # such memory outlives its mapping, so it cannot be attributed to a process
-        (load, 0, 0, 16 + 3 * 8),
-        (mask, 0, 0, MAP_SHARED_ANONYMOUS),
-        (equal, 0, 1, MAP_SHARED_ANONYMOUS),
-        (answer, 0, 0, DENY | errno.EPERM),
-        (answer, 0, 0, ALLOW),
-        (equal, 0, 9, SETSOCKOPT[column]),  # no other limit covers what the buffers of a socket hold
-        (load, 0, 0, 16 + 8),
-        (equal, 0, 5, SOL_SOCKET),
-        (load, 0, 0, 16 + 2 * 8),
-        *((equal, len(BUFFER_SIZES) - place, 0, option) for place, option in enumerate(BUFFER_SIZES)),
-        (answer, 0, 0, ALLOW),
-        (answer, 0, 0, DENY | errno.EPERM),
-        (equal, 0, 3, SOCKET[column]),
-        (load, 0, 0, 16),
-        (equal, 1, 0, 1),  # AF_UNIX: asyncio and multiprocessing need it, and it reaches nothing outside
-        (answer, 0, 0, DENY | errno.EPERM),
-        (answer, 0, 0, ALLOW),
+        code += [(EQUAL, 0, 1, numbers[column]), (ANSWER, 0, 0, DENY | errno.EPERM)]
+    return [
+        *code,
+        (EQUAL, 0, 4, CLONE[column]),
+        (LOAD, 0, 0, 16),
+        (ANY_BIT, 0, 1, NEW_USER),
+        (ANSWER, 0, 0, DENY | errno.EPERM),
+        (ANSWER, 0, 0, ALLOW),
     ]
+
+
+def sockets(families: tuple[int, ...]) -> list[tuple[int, int, int, int]]:
+    """The end of a filter: sockets of these families only, and every other call."""
+    return [
+        (EQUAL, 0, len(families) + 2, SOCKET[machine()[0]]),
+        (LOAD, 0, 0, 16),
+        *((EQUAL, len(families) - place, 0, family) for place, family in enumerate(families)),
+        (ANSWER, 0, 0, DENY | errno.EPERM),
+        (ANSWER, 0, 0, ALLOW),
+    ]
+
+
+def assembled(code: list[tuple[int, int, int, int]]) -> bytes:
     return b"".join(struct.pack("HBBI", *step) for step in code)
+
+
+def machine() -> tuple[int, int]:
+    """The column of this machine in the tables of numbers, and its name in a filter."""
+    if os.uname().machine not in MACHINES:
+        raise OSError(errno.ENOSYS, f"no system call filter for {os.uname().machine}: only for {', '.join(MACHINES)}")
+    return MACHINES[os.uname().machine]
 
 
 def exactly(count: int) -> bytes:

@@ -110,7 +110,7 @@ def command(mechanism: Mechanism, limits: Limits, packages: Sequence[Path] = (),
         packages: files and folders to mount in `PACKAGES`.
         stays: the program is our own, and runs in the interpreter that sets up the sandbox.
     """
-    as_root = _is_root()
+    as_root = is_root()
     shown = (*view(), *(("files", str(path), f"{PACKAGES}/{path.name}") for path in packages))
     inside = [
         *(interpreter(), "-s", "-P", "-S", "-B", "-c", _inside()),
@@ -160,7 +160,7 @@ def _inside() -> str:
     return Path(__file__).with_name("inside.py").read_text()
 
 
-def _is_root() -> bool:
+def is_root() -> bool:
     """Whether we can switch to another user; root as the only user of its namespace cannot."""
     ranges = [[int(word) for word in line.split()] for line in Path("/proc/self/uid_map").read_text().splitlines()]
     return os.geteuid() == 0 and any(first <= 65534 < first + count for first, _, count in ranges)

@@ -83,26 +83,32 @@ def sweep(parent: Path) -> None:
             MemoryGroup(place).remove()
 
 
-def create(limit: int) -> MemoryGroup | None:
-    """A new group with this limit in bytes; None where none can be created."""
+def create(limit: int, *, whole: bool = True) -> MemoryGroup | None:
+    """A new group with this limit in bytes; None where none can be created.
+
+    Args:
+        limit: bytes of all its processes together.
+        whole: the kernel ends all of it for memory, where it can, and not one process.
+    """
     with contextlib.suppress(OSError):
         for parent in places():
             group = MemoryGroup(parent / f"tierwise-{os.getpid()}-{next(_numbers)}")
             with contextlib.suppress(OSError):
                 sweep(parent)
                 group.place.mkdir()
-                if _set(group.place, limit + OVERHEAD):
+                if _set(group.place, limit + OVERHEAD, whole=whole):
                     return group
                 group.remove()
     return None
 
 
-def _set(place: Path, limit: int) -> bool:
+def _set(place: Path, limit: int, *, whole: bool) -> bool:
     for name, more in _LIMITS.items():
         if (place / name).exists():
             (place / name).write_text(str(limit))
+            also = {"memory.oom.group": str(int(whole)), "memory.swap.max": "0"}
             for other in more:
                 with contextlib.suppress(OSError):  # a kernel that does not count swap
-                    (place / other).write_text({"memory.oom.group": "1", "memory.swap.max": "0"}.get(other, str(limit)))
+                    (place / other).write_text(also.get(other, str(limit)))
             return True
     return False

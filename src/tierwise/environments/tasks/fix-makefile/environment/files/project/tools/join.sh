@@ -1,0 +1,2 @@
+#!/bin/bash
+cat "$@" | LC_ALL=C sort
