@@ -1,6 +1,6 @@
 """Runs other tools' harnesses against tiers here, and keeps their logs as fixtures of the tests of `tierwise import`.
 
-    python benchmarks/harness_logs.py --home FOLDER --into tests/runs/importers/data [--only inspect,nemo]
+    python benchmarks/harness_logs.py --home FOLDER --into tests/runs/fixtures [--only inspect,nemo]
         [--python python3.12]
 
 Each module in `harnesses/` pins a tool's version, installs it in a folder of its own under `--home`, and runs it

@@ -22,7 +22,7 @@ from typing import Any
 
 from backports.zstd import zipfile
 
-LOGS = Path(__file__).parents[1] / "tests" / "runs" / "importers" / "data"
+LOGS = Path(__file__).parents[1] / "tests" / "runs" / "fixtures"
 MOST_SECONDS = 10.0
 
 

@@ -83,4 +83,8 @@ def test_a_byte_order_mark_is_no_mistake(tierwise):
 def test_a_folder_in_its_place(tierwise):
     said, name = tierwise(None)
     assert name in said
-    assert "it is a folder, not a file" in said or "there is no workload" in said or "no .json file" in said
+    assert (
+        "it is a folder, not a file" in said
+        or "there is no workload" in said
+        or "no .eval or .json or .jsonl file of results" in said
+    )
