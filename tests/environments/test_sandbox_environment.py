@@ -46,9 +46,9 @@ def test_files_stay_from_one_command_to_the_next_wherever_they_are():
 
 
 def test_processes_stay_and_can_be_found_and_ended():
-    found = said(
-        "sleep 300 & echo $! > /tmp/pid", "ps -o comm= -p $(cat /tmp/pid)", "kill $(cat /tmp/pid); pgrep sleep"
-    )
+    begun = "sleep 300 & echo $! > /tmp/pid; until ps -o comm= -p $! | grep -qx sleep; do :; done"
+    ended = "pid=$(cat /tmp/pid); kill $pid; while kill -0 $pid 2>/dev/null; do sleep 0.02; done; pgrep sleep"
+    found = said(begun, "ps -o comm= -p $(cat /tmp/pid)", ended)
     assert found[1:] == ["sleep", ""]
 
 
