@@ -10,14 +10,18 @@ import pytest
 from tierwise.spec.errors import ConfigErrors, NotFound, SpecError
 from tierwise.spec.files import (
     MOST_ERRORS,
+    Document,
     decode_json,
     decode_json_lines,
     json_document,
     numbered_lines,
-    read_json,
     read_text,
     read_yaml,
 )
+
+
+def read_json(path: Path, what: str) -> Document:
+    return json_document(read_text(path, what), str(path))
 
 
 class Task(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

@@ -190,7 +190,7 @@ class Connection(asyncio.Protocol):
         else:
             self._ending = self.loop.call_later(seconds, self.abort)
 
-    def _end(self) -> None:
+    def _stop_ending(self) -> None:
         if self._ending is not None:
             self._ending.cancel()
             self._ending = None
@@ -259,7 +259,7 @@ class Connection(asyncio.Protocol):
             self._fail(InvalidHttp(_TOO_LARGE))
         if self._ending is not None:
             if self.is_complete:
-                self._end()
+                self._stop_ending()
                 self.release()
         elif self.take_on is not None:
             self._waits_since = self.loop.time()
@@ -282,7 +282,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._is_lost = True
         self._stop_looking()
-        self._end()
+        self._stop_ending()
         if not self.is_complete and self.error is None:
             if self._ends_with_connection and exc is None:
                 self.is_complete = True

@@ -139,7 +139,7 @@ class Limiter:
                 for account in grant.sessions:
                     undo.callback(account.leave)
                 short = await self._accounts.fill(plan)
-                passes, dollars = await self._reserve_all(grant, need, bounds, short, undo)
+                passes, dollars = await self._reserve_each(grant, need, bounds, plan, short, undo)
                 undo.pop_all()
         spending = [account for account in (*grant.sessions, *bounds) if account.bound.kind == "dollars"]
         if spending or passes is not None:
@@ -160,8 +160,14 @@ class Limiter:
                 return False
         return True
 
-    async def _reserve_all(
-        self, grant: Grant, need: Need, bounds: list[Account], short: Account | None, undo: ExitStack
+    async def _reserve_each(
+        self,
+        grant: Grant,
+        need: Need,
+        bounds: list[Account],
+        plan: Sequence[tuple[Account, int, int]],
+        short: Account | None,
+        undo: ExitStack,
     ) -> tuple[tuple[Account, int] | None, int]:
         """Reserve rates and places, then what the session has, then that many dollars of every budget.
 
@@ -169,6 +175,7 @@ class Limiter:
             grant: receives the rates and the places; has the accounts of the session.
             need: as of `admit`.
             bounds: the accounts of key and team.
+            plan: what it reserves.
             short: the account that has less than is needed, as the database was just read; None if there is none.
             undo: is given what takes each reservation back.
 
@@ -176,9 +183,8 @@ class Limiter:
             The session's account of passes and how many were reserved there, None without a ceiling of passes; and the
             dollars that were reserved in each account of dollars.
         """
-        for account in bounds:
-            if account.bound.kind != "dollars":
-                amount = need.tokens if account.bound.kind == "tokens" else 1
+        for account, amount, _ in plan:
+            if account.bound.kind in _RATES:
                 await self._reserve(account, amount, need, bounds, is_short=account is short)
                 undo.callback(self.end, account, amount, 0)
                 grant.held.append((account, amount))
@@ -296,8 +302,8 @@ class Limiter:
 
 def _plan(need: Need, bounds: Iterable[Account], sessions: Iterable[Account]) -> list[tuple[Account, int, int]]:
     """What an action reserves, in order: accounts, and how much it needs of each and wants at most."""
-    rates = {"requests": 1, "places": 1, "tokens": need.tokens}
-    plan = [(one, rates[one.bound.kind], rates[one.bound.kind]) for one in bounds if one.bound.kind in rates]
+    rates = [(one, need.tokens if one.bound.kind == "tokens" else 1) for one in bounds if one.bound.kind in _RATES]
+    plan = [(one, amount, amount) for one, amount in rates]
     for one in sessions:
         is_passes = one.bound.kind == "passes"
         least, most = (need.choices, need.count) if is_passes else (min(need.least, need.dollars), need.dollars)

@@ -6,19 +6,18 @@ There is a row per hour and caller, session, model and deployment, so there are 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import date, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, func, literal_column, select, true
 
 from tierwise.ledger.by import By
+from tierwise.ledger.rows import day
 from tierwise.ledger.tables import AMOUNTS, COUNTS, actions, caller_totals, passes
 from tierwise.ledger.totals import OF_CALLERS, Total, total_of
 
 UsageKey = tuple[str, str, str, str]
 """Day (in UTC, `2026-01-31`), key, team and model."""
 
-_EPOCH = date(1970, 1, 1)
 _SHIFT = 10_000_000
 _DAY = (caller_totals.c.hour + literal_column(f"{24 * _SHIFT}")) // literal_column("24")
 """The day of an hour, moved by `_SHIFT`: databases round a division towards 0."""
@@ -54,8 +53,8 @@ def usage_of_hours(
         where += [table.c.session == session, table.c.session != _NONE]
     group = (_DAY.label("day"), table.c.key, table.c.team, table.c.model)
     found = select(*group, *(func.sum(table.c[name]) for name in USED)).where(*where).group_by(*group)
-    for day, of_key, team, model, *sums in connection.execute(found):
-        yield ((_EPOCH + timedelta(days=int(day) - _SHIFT)).isoformat(), of_key, team, model), sums
+    for moved, of_key, team, model, *sums in connection.execute(found):
+        yield (day(int(moved) - _SHIFT), of_key, team, model), sums
 
 
 def usage_of_rows(
@@ -66,13 +65,13 @@ def usage_of_rows(
     where = and_(where, *(column == value for column, value in asked if value is not None))
     group = (actions.c.date, func.coalesce(actions.c.key, ""), func.coalesce(actions.c.team, ""), actions.c.model)
     counted = select(*group, func.count()).where(where).group_by(*group)
-    for day, of_key, team, model, number in connection.execute(counted):
-        yield (day, of_key, team, model), (number, *(0 for _ in USED[1:]))
+    for began, of_key, team, model, number in connection.execute(counted):
+        yield (began, of_key, team, model), (number, *(0 for _ in USED[1:]))
     sums = [func.count(), *(func.sum(passes.c[name]) for name in USED[2:])]
     joined = passes.join(actions, passes.c.action == actions.c.id)
     summed = select(*group, *sums).select_from(joined).where(where).group_by(*group)
-    for day, of_key, team, model, *sums_of in connection.execute(summed):
-        yield (day, of_key, team, model), (0, *sums_of)
+    for began, of_key, team, model, *sums_of in connection.execute(summed):
+        yield (began, of_key, team, model), (0, *sums_of)
 
 
 def _began(since: int | None) -> ColumnElement[bool]:

@@ -65,7 +65,7 @@ class ActionRow(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def date(self) -> str:
         """The day of its start in UTC, `2026-01-31`."""
-        return _day(floor(self.started_at) // 86_400)
+        return day(floor(self.started_at) // 86_400)
 
 
 class PassFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -335,8 +335,8 @@ def _decision_row(position: int, decision: Decision) -> DecisionRow:
 
 
 @lru_cache(maxsize=16)
-def _day(number: int) -> str:
-    """The date of a day since 1970."""
+def day(number: int) -> str:
+    """The date of a day since 1970, `2026-01-31`."""
     return (_EPOCH + timedelta(days=number)).isoformat()
 
 

@@ -5,13 +5,13 @@ An hour's totals change in the transaction that adds its rows. For a partial hou
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import date, timedelta
 from functools import cache
 from itertools import groupby
-from math import floor
 from operator import attrgetter
 from typing import Any
 
@@ -113,7 +113,7 @@ class Total:
 
 def hour_of(moment: float) -> int:
     """The hour since 1970 that contains a moment (seconds since 1970), exact where `moment / 3600` would round."""
-    return floor(moment) // HOUR
+    return math.floor(moment) // HOUR
 
 
 # ── writing ─────────────────────────────────────────────────────────────
@@ -169,7 +169,7 @@ class _Sums:
     def add_single(self, started_at: float, own: tuple[str, str], by: tuple[str, ...], part: Sequence[Any]) -> None:
         """As `add`, of an action with one pass."""
         tier, deployment, role, outcome, exact, *values = part
-        hour = floor(started_at) // HOUR
+        hour = hour_of(started_at)
         sums = self._singles[hour, *own, tier, deployment, role, outcome]
         asked = (hour, *by, own[0], deployment)
         of_caller = self._callers[asked]

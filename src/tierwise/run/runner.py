@@ -172,7 +172,7 @@ class PassRunner:
             name = type(tier.policy).__name__
             raise PolicyError(f"policy {name} of tier {tier.name!r} broke: {error!r}", policy=name) from error
         answer = await inner._recovered_answer(answer)
-        return answer if answer.tier else answer.of_tier(self._choice.tier_of(answer.chosen) or tier.name)
+        return answer if answer.tier else replace(answer, tier=self._choice.tier_of(answer.chosen) or tier.name)
 
     async def __call__(self, call: Call, *, shown: bool = False, watch: Watch | None = None) -> Pass:
         numbered = self._numbered(call)

@@ -64,17 +64,6 @@ class Answer:
     tier: str = ""
     """The tier that served it. `ask` sets it: the chosen pass's tier, else the tier whose policy answered."""
 
-    def of_tier(self, tier: str) -> Answer:
-        """The same, served by a tier."""
-        return Answer(
-            completion=self.completion,
-            chosen=self.chosen,
-            why=self.why,
-            agreement=self.agreement,
-            verdict=self.verdict,
-            tier=tier,
-        )
-
 
 class Checkable(Protocol):
     """How the answers to a request are compared, and whether passing the check means being right."""

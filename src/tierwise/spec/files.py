@@ -128,11 +128,6 @@ def read_yaml(path: Path, what: str, *, advice: str = "", field: str = "") -> Do
     return yaml_document(read_text(path, what, advice=advice, field=field, most=MOST_YAML), path.name)
 
 
-def read_json(path: Path, what: str, *, advice: str = "", field: str = "") -> Document:
-    """Read a file with one JSON value. Syntax errors are recorded in the document. Raises as `read_bytes`."""
-    return json_document(read_text(path, what, advice=advice, field=field), str(path))
-
-
 def yaml_document(text: str, name: str) -> Document:
     """YAML text as a document; `name` is its name in errors."""
     from tierwise.spec.yaml import NotYamlError, parse  # noqa: PLC0415 - serving needs no PyYAML otherwise

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tierwise.spec.json import Json
 
 _LARGE = 64 * 1024  # characters of an answer that is written in turn
-_BEATS_PER_EVENT = 3  # so every 15 s: the event has all fields of the response, with its tools
+_BEATS_PER_EVENT = 3  # of 5 s (`reply.KEEP_ALIVE_SECONDS`): the event has all fields of the response, with its tools
 
 _encode = msgspec.json.Encoder().encode
 
