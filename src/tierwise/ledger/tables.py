@@ -16,6 +16,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Connection,
     Double,
     ForeignKey,
     Index,
@@ -24,7 +25,7 @@ from sqlalchemy import (
     Numeric,
     String,
     Table,
-    literal_column,
+    event,
 )
 from sqlalchemy.types import TypeEngine
 
@@ -75,9 +76,22 @@ checks = Table("checks", metadata, _action(), *_columns(CheckRow, "position"))
 decisions = Table("decisions", metadata, _action(), *_columns(DecisionRow, "position"))
 contents = Table("contents", metadata, _action(), *_columns(ContentRow))
 
+
+def _index_texts(name: str, column: Column[Any]) -> None:
+    """Index the rows that have a text in a column, when its table is created.
+
+    It is SQL: an `Index` with `postgresql_where` would import PostgreSQL's dialect whenever this module is imported.
+    """
+    sql = f"CREATE INDEX {name} ON {column.table.name} ({column.name}) WHERE {column.name} <> ''"
+
+    def create(_: Table, connection: Connection, **__: object) -> None:
+        connection.exec_driver_sql(sql)
+
+    event.listen(column.table, "after_create", create)
+
+
 Index("ix_actions_started_at", actions.c.started_at)
-_has_caller = actions.c.caller != literal_column("''")
-Index("ix_actions_caller", actions.c.caller, sqlite_where=_has_caller, postgresql_where=_has_caller)
+_index_texts("ix_actions_caller", actions.c.caller)
 
 COUNTS = ("prompt", "cached", "completion", "reasoning")
 """Integer fields of passes that are summed."""
@@ -131,5 +145,4 @@ caller_totals = Table(
 """The same by who asked, in texts that are empty without one. An action with several deployments is counted at that of
 its first pass, one without passes at an empty one."""
 
-_has_session = caller_totals.c.session != literal_column("''")
-Index("ix_caller_totals_session", caller_totals.c.session, sqlite_where=_has_session, postgresql_where=_has_session)
+_index_texts("ix_caller_totals_session", caller_totals.c.session)
