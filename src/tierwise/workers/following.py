@@ -17,8 +17,8 @@ import msgspec
 from tierwise.engines.part import Part
 from tierwise.engines.process.followed import FollowedProcess, Standing
 from tierwise.engines.process.launched import LaunchedEngine
-from tierwise.gateway.preparing import Live, new_engines, or_stopped, sessions_of
-from tierwise.service import Certification, Kept, assemble, start_all
+from tierwise.gateway.preparing import Live, or_stopped, sessions_of
+from tierwise.service import Certification, Kept, assemble, new_engines, start_all
 from tierwise.spec.errors import TierwiseError
 from tierwise.workers.shared_occupancy import SharedOccupancy
 from tierwise.workers.snapshot import Snapshot, unpacked

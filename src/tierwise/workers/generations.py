@@ -13,8 +13,8 @@ import msgspec
 from tierwise.engines.process.followed import Standing, standing_of
 from tierwise.engines.process.launched import LaunchedEngine
 from tierwise.gateway.exchanging import only, said_stopped
-from tierwise.gateway.preparing import Live, new_engines, or_stopped, prepare, said
-from tierwise.service import assemble, start_all
+from tierwise.gateway.preparing import Live, or_stopped, prepare, said
+from tierwise.service import assemble, new_engines, start_all
 from tierwise.spec.errors import ConfigErrors, SpecError, Stopping
 from tierwise.workers.refusals import refusals
 from tierwise.workers.snapshot import Run, Snapshot
@@ -170,8 +170,7 @@ class Generations:
 
     def _hold(self, version: int, live: Live, tls: Tls | None) -> _Held:
         runs = {name: self._run(one.engine, name) for name, one in live.service.deployments.items()}
-        certification = live.service.certification
-        certificates = {} if certification is None else certification.certificates
+        certificates = live.service.certificates
         snapshot = Snapshot(number=version, plan=live.plan, certificates=certificates, runs=runs, tls=tls)
         return _Held(live=live, packed=snapshot.packed())
 
