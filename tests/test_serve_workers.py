@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from endpoints import EMPTY, serving, tier_of, until
+from endpoints import serving, tier_of, until
 from test_serve import WORDS, Process, config, process_of, run
 from test_serve_certified import Vendor, certified
 from tierwise.keys.database import prepare
@@ -41,8 +41,6 @@ def house(tmp_path) -> Iterator[House]:
             return stack.enter_context(process_of(config(upstream), tmp_path, *more)), engine
 
         yield open_house
-    while EMPTY:
-        EMPTY.pop().pull_down()
 
 
 def children(pid: int) -> list[int]:
@@ -293,8 +291,6 @@ def test_a_certificate_that_one_worker_finds_void_is_void_in_all(tmp_path):
             until(lambda: "is replaced" in process.log())
             by_worker(process, lambda: (number_of(process), None))
             assert tiers() == {"max"}
-    while EMPTY:
-        EMPTY.pop().pull_down()
 
 
 def test_four_workers_do_not_overspend_a_budget_that_is_kept_in_a_file(house, tmp_path):

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from endpoints import EMPTY, ready, serving, tier_of, until
+from endpoints import ready, serving, tier_of, until
 from ggufs import by_hand, string
 from made_certificates import Pair, authority, certificate
 from test_serve import WORDS, Process, process_of
@@ -31,13 +31,6 @@ checkpoints: {{c: {{source: "file:model.gguf"}}}}
 deployments: {{a: {{engine: llama.cpp, checkpoint: c, slots: {0}, binary: ./engine}}}}
 tiers: {{fast: {{deployment: a, policy: single}}}}
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _houses():
-    yield
-    while EMPTY:
-        EMPTY.pop().pull_down()
 
 
 @pytest.fixture
