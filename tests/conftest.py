@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,15 @@ hypothesis.settings.load_profile("repeatable")
 QUICKSTART = Path(__file__).parents[1] / "examples" / "quickstart.yaml"
 
 T = TypeVar("T")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _houses() -> Iterator[None]:
+    """Servers that tests of a module shared end with it."""
+    yield
+    if (endpoints := sys.modules.get("endpoints")) is not None:  # slow to import, and most tests serve nothing
+        while endpoints.EMPTY:
+            endpoints.EMPTY.pop().pull_down()
 
 
 @pytest.fixture

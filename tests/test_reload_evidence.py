@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from certificates import certificate_for
-from endpoints import EMPTY, ready, serving, shadows, tier_of, until
+from endpoints import ready, serving, shadows, tier_of, until
 from test_serve import Process, process_of
 from test_serve_shadows import Cheap, config
 from tierwise import plan as planning
@@ -17,13 +17,6 @@ from tierwise.keys.records import Limits
 from tierwise.keys.store import KeyStore
 from tierwise.ledger.location import locate
 from tierwise.testing import ScriptedEngine
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _houses():
-    yield
-    while EMPTY:
-        EMPTY.pop().pull_down()
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from typing import Any
 import openai
 import pytest
 
-from endpoints import EMPTY, HELLO, Answered, Endpoint, head_of, serving, tier_of, until
+from endpoints import HELLO, Answered, Endpoint, head_of, serving, tier_of, until
 from ggufs import by_hand, string
 from tierwise.ledger.store import recover
 from tierwise.testing import Reply, ScriptedEngine
@@ -103,8 +103,6 @@ def house(tmp_path) -> Iterator[Callable[..., tuple[Process, ScriptedEngine]]]:
             return stack.enter_context(process_of(config(upstream), tmp_path)), engine
 
         yield open_house
-    while EMPTY:
-        EMPTY.pop().pull_down()
 
 
 def assert_answered(answer: Answered) -> None:

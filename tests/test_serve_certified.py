@@ -10,24 +10,16 @@ from contextlib import aclosing, suppress
 from pathlib import Path
 
 import msgspec
-import pytest
 from typer.testing import CliRunner
 
 from certificates import certificate_for
-from endpoints import EMPTY, serving, tier_of, until
+from endpoints import serving, tier_of, until
 from test_serve import process_of, run
 from tierwise import plan as planning
 from tierwise.catalog import pull
 from tierwise.cli import app
 from tierwise.service import launched
 from tierwise.testing import ScriptedEngine
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _houses():
-    yield
-    while EMPTY:
-        EMPTY.pop().pull_down()
 
 
 def config(url: str, votes: int = 3) -> str:

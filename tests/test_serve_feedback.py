@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from certificates import certificate_for
-from endpoints import EMPTY, Endpoint, ready, serving, shadows, tier_of, until
+from endpoints import Endpoint, ready, serving, shadows, tier_of, until
 from test_serve import process_of
 from tierwise import plan as planning
 from tierwise.certificate import Figure
@@ -34,13 +34,6 @@ routes:
     shadow: {{share: 1.0, label_days: 7, keep_days: 7}}
 """
 JSON = {"content-type": "application/json"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _houses() -> Iterator[None]:
-    yield
-    while EMPTY:
-        EMPTY.pop().pull_down()
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from typing import Any
 import grpc
 import pytest
 
-from endpoints import EMPTY, Endpoint, ready, serving, tier_of, until
+from endpoints import Endpoint, ready, serving, tier_of, until
 from ggufs import by_hand, string
 from made_certificates import authority, certificate
 from test_serve import WORDS, Process, process_of
@@ -44,13 +44,6 @@ checkpoints: {c: {source: "file:none.gguf"}}
 deployments: {a: {engine: llama.cpp, checkpoint: c}}
 tiers: {fast: {deployment: a, policy: single}}
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _houses():
-    yield
-    while EMPTY:
-        EMPTY.pop().pull_down()
 
 
 class Held(ScriptedEngine):

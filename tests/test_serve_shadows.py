@@ -12,18 +12,11 @@ import pytest
 from typer.testing import CliRunner
 
 from certificates import certificate_for
-from endpoints import EMPTY, Endpoint, ready, serving, shadows, tier_of, until
+from endpoints import Endpoint, ready, serving, shadows, tier_of, until
 from test_serve import process_of, run
 from tierwise import plan as planning
 from tierwise.cli import app
 from tierwise.testing import Reply, ScriptedEngine
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _houses() -> Iterator[None]:
-    yield
-    while EMPTY:
-        EMPTY.pop().pull_down()
 
 
 class Cheap(ScriptedEngine):

@@ -17,7 +17,7 @@ import openai
 import pytest
 import uvloop
 
-from endpoints import EMPTY, HELLO, serving, tier_of, until
+from endpoints import HELLO, serving, tier_of, until
 from made_certificates import authority, certificate, openssl
 from test_serve import WORDS, config, process_of
 from tierwise.gateway import accepting
@@ -26,13 +26,6 @@ from tierwise.gateway.grpc import tierwise_pb2_grpc as stubs
 from tierwise.gateway.tls import TlsFiles, tls_of
 from tierwise.spec.errors import SpecError
 from tierwise.testing import ScriptedEngine
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _houses():
-    yield
-    while EMPTY:
-        EMPTY.pop().pull_down()
 
 
 @pytest.fixture(scope="module")

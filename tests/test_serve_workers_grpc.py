@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 import pytest
 
-from endpoints import EMPTY, until
+from endpoints import until
 from made_certificates import authority, certificate
 from test_serve import WORDS, Process, config, process_of, run
 from test_serve_reload import Held, far, file_of, reload, write
@@ -27,13 +27,6 @@ from tierwise.keys.store import KeyStore
 from tierwise.ledger.location import locate
 
 ASKED = pb.ChatRequest(model="fast", max_tokens=20, messages=[pb.Message(role="user", content="hello")])
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _houses():
-    yield
-    while EMPTY:
-        EMPTY.pop().pull_down()
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from endpoints import EMPTY, ready, serving, tier_of, until
+from endpoints import ready, serving, tier_of, until
 from ggufs import by_hand, string
 from made_certificates import Pair, authority, certificate
 from test_serve import WORDS, Process, process_of
@@ -31,13 +31,6 @@ checkpoints: {{c: {{source: "file:model.gguf"}}}}
 deployments: {{a: {{engine: llama.cpp, checkpoint: c, slots: {0}, binary: ./engine}}}}
 tiers: {{fast: {{deployment: a, policy: single}}}}
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _houses():
-    yield
-    while EMPTY:
-        EMPTY.pop().pull_down()
 
 
 @pytest.fixture
@@ -151,8 +144,8 @@ def test_a_worker_that_is_killed_in_the_middle_of_a_reload_does_not_divide_them(
     engine = Held()
     with far(engine=engine) as (slow, _), far("other words") as (other, _), ExitStack() as stack:
         process = serve(file_of({"fast": "a"}, {"a": slow.url}))
-        lines = [stack.enter_context(process.dial("fast", stream=True)) for _ in range(12)]
-        until(lambda: engine.running == 12)
+        lines = [stack.enter_context(process.dial("fast", stream=True)) for _ in range(24)]
+        until(lambda: engine.running == 24)
         victim, bystander = workers_of(process)
         os.kill(victim, signal.SIGSTOP)  # it cannot make anything ready
         write(process, file_of({"fast": "b", "new": "b"}, {"b": other.url}))
@@ -169,7 +162,7 @@ def test_a_worker_that_is_killed_in_the_middle_of_a_reload_does_not_divide_them(
         engine.may_go_on.set()
         rests = [read_rest(line) for line in lines]
         whole = [raw for raw in rests if b"word19" in raw and raw.count(b"[DONE]") == 1]
-        assert 0 < len(whole) < 12, "only those of the worker that was killed are broken"
+        assert 0 < len(whole) < 24, "only those of the worker that was killed are broken"
         until(lambda: "engine a is stopped: no request needs it any more" in process.log())
         stop(process)
 
@@ -225,7 +218,7 @@ def test_a_void_certificate_stays_void_after_a_reload_also_if_who_noticed_has_di
         with process_of(tmp_path / "tierwise.yaml", tmp_path, "--workers", "2") as process:
             by_worker(process, lambda: (number_of(process), None))
             ready(process)
-            for _ in range(12):  # both workers have seen the first version
+            for _ in range(24):  # both workers have seen the first version
                 assert process.chat("auto").headers["x-tierwise-tier"] == "fast"
             vendor.fingerprint = "fp_2"
             process.chat("auto")

@@ -13,20 +13,13 @@ from typing import Any
 import pytest
 
 from certificates import certificate_for
-from endpoints import EMPTY, Endpoint, ready, serving, shadows, tier_of, until
+from endpoints import Endpoint, ready, serving, shadows, tier_of, until
 from test_reload_evidence import reload
 from test_serve import Process, process_of
 from test_serve_shadows import Cheap, certified
 from test_serve_workers import by_worker, number_of, workers_of
 from tierwise import plan as planning
 from tierwise.testing import ScriptedEngine
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _houses() -> Iterator[None]:
-    yield
-    while EMPTY:
-        EMPTY.pop().pull_down()
 
 
 @pytest.fixture

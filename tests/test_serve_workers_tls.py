@@ -10,19 +10,12 @@ import httpx2
 import openai
 import pytest
 
-from endpoints import EMPTY, HELLO, serving, tier_of, until
+from endpoints import HELLO, serving, tier_of, until
 from made_certificates import authority, certificate
 from test_serve import WORDS, Process, config, process_of
 from tierwise.testing import ScriptedEngine
 
 TWO = ("--workers", "2")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _houses():
-    yield
-    while EMPTY:
-        EMPTY.pop().pull_down()
 
 
 @pytest.fixture(scope="module")

@@ -82,6 +82,11 @@ class Service:
     stored: StoredResponses = field(default_factory=StoredResponses)
     """How many responses are kept between requests."""
 
+    @property
+    def certificates(self) -> Mapping[str, Certificate]:
+        """By route."""
+        return {} if self.certification is None else self.certification.certificates
+
     async def start(self) -> None:
         """Start all engines concurrently, then compare the certificates of routes with them.
 
@@ -208,7 +213,6 @@ async def launched(
     *,
     ledger: Ledger | None = None,
     uncertified: bool = False,
-    shadow: bool = False,
     desk: Desk | None = None,
     engines: Callable[[Plan], Mapping[str, Engine]] | None = None,
     occupancies: Mapping[str, Occupancy] | None = None,
@@ -220,7 +224,6 @@ async def launched(
         plan: the config file.
         ledger: records every action.
         uncertified: answer a route whose certificate does not hold by its safe tier, instead of refusing it.
-        shadow: observe the routes whose settings say so.
         desk: keys and limits.
         engines: makes the engine of every process by its name, not started; `build` if not given.
         occupancies: of deployments whose engines other processes ask too.
@@ -234,12 +237,10 @@ async def launched(
     certification = Certification(plan=plan, certificates=found, uncertified=uncertified)
     certification.differences()
     made = (engines or build)(plan)
-    service = assemble(plan, made, ledger, certification, shadow=shadow, desk=desk, occupancies=occupancies)
+    service = assemble(plan, made, ledger, certification, desk=desk, occupancies=occupancies)
     try:
         yield service
     finally:
-        if service.shadows is not None:
-            await service.shadows.stop()
         stops = await asyncio.gather(*(engine.stop() for engine in made.values()), return_exceptions=True)
         for failure in filter(None, stops):
             raise failure
@@ -259,9 +260,15 @@ def build(plan: Plan) -> dict[str, Engine]:
     """
     if found := preflight(plan):
         raise ConfigErrors(found)
+    return new_engines(plan, Kept())
+
+
+def new_engines(plan: Plan, kept: Kept) -> dict[str, Engine]:
+    """The engine of every process that is not kept, by the process's name, not started."""
     return {
         process.name: process.row.build(process.settings, process.name, launch_context(plan, process))
         for process in plan.processes
+        if process.name not in kept.deployments
     }
 
 
@@ -330,7 +337,6 @@ def assemble(
     ledger: Ledger | None,
     certification: Certification | None = None,
     *,
-    shadow: bool = False,
     desk: Desk | None = None,
     occupancies: Mapping[str, Occupancy] | None = None,
     kept: Kept | None = None,
@@ -367,7 +373,6 @@ def assemble(
         prices=PriceBook(plan.file.prices),
         ledger=ledger,
         certification=certification,
-        shadows=shadows_of(plan, certificates, router, ledger) if shadow else None,
         desk=desk,
         stored=plan.file.stored_responses,
     )
@@ -382,16 +387,15 @@ def shadowed_routes(plan: Plan, certificates: Mapping[str, Certificate]) -> dict
     }
 
 
-def shadows_of(
-    plan: Plan, certificates: Mapping[str, Certificate], router: Router, ledger: Ledger | None
-) -> Shadows | None:
+def shadows_of(plan: Plan, service: Service) -> Shadows | None:
     """What observes the certified routes of a plan; None if no route is observed."""
-    if not (routes := shadowed_routes(plan, certificates)):
+    if not (routes := shadowed_routes(plan, service.certificates)):
         return None
+    ledger = service.ledger
     return Shadows(
         routes,
-        router,
-        PriceBook(plan.file.prices),
+        service.router,
+        service.prices,
         new_trace,
         memory=shadow_memory(ledger),
         texts=KeptTexts(None if ledger is None else ledger.beside("shadowed.jsonl")),

@@ -111,14 +111,14 @@ def test_a_void_certificate_is_told_to_workers_that_start_later():
 
         async with two_workers(hub, {}, {"void": void}) as (first, _):
             first.tell("void", [0, "auto", "the server is another"])
-            await asyncio.wait_for(heard.wait(), 2)
+            await asyncio.wait_for(heard.wait(), 20)
             heard.clear()
             one, other = socket.socketpair()
             tasks = [
                 asyncio.create_task(hub.channel(2).run(one)),
                 asyncio.create_task(Channel({"void": void}).run(other)),
             ]
-            await asyncio.wait_for(heard.wait(), 2)
+            await asyncio.wait_for(heard.wait(), 20)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -140,11 +140,12 @@ def test_a_version_that_one_worker_cannot_serve_is_let_go_by_all():
             let_go.set()
 
         good = {"prepare": lambda _: [], "abort": abort, "commit": told.append}
-        for other, said in (({"prepare": lambda _: "no memory"}, "worker 1: no memory"), ({"prepare": never}, "time")):
-            async with two_workers(hub, good, other):
+        cases = (lambda _: "no memory", 60, "worker 1: no memory"), (never, 0.3, "in time")
+        for prepare, seconds, said in cases:
+            async with two_workers(hub, good, {"prepare": prepare}):
                 with pytest.raises(TierwiseError, match=said):
-                    await hub.prepare(7, b"all of it", seconds=0.3)
-                await asyncio.wait_for(let_go.wait(), 2)
+                    await hub.prepare(7, b"all of it", seconds=seconds)
+                await asyncio.wait_for(let_go.wait(), 20)
             hub.ended(0)
             hub.ended(1)
             let_go.clear()
@@ -156,9 +157,10 @@ def test_a_version_that_one_worker_cannot_serve_is_let_go_by_all():
 def test_all_workers_that_run_are_ready_before_one_serves_a_version_and_what_one_finds_void_is_void_in_all():
     async def main() -> None:
         hub, told = Hub(lambda *_: None), list[Any]()
-        made = asyncio.Event()
+        asked, made = asyncio.Event(), asyncio.Event()
 
         async def make(_: Any) -> list[Any]:
+            asked.set()
             await made.wait()
             return [["auto", "the server is another"]]
 
@@ -169,10 +171,9 @@ def test_all_workers_that_run_are_ready_before_one_serves_a_version_and_what_one
             one, other = socket.socketpair()
             replaced = Channel({**first, "prepare": make})
             tasks = [asyncio.create_task(hub.channel(1).run(one)), asyncio.create_task(replaced.run(other))]
-            while not preparing.done() and not made.is_set():
-                await asyncio.sleep(0.05)
-                assert not preparing.done()
-                made.set()
+            await asyncio.wait_for(asked.wait(), 20)
+            assert not preparing.done()
+            made.set()
             assert await preparing == [["auto", "the server is another"]]
             hub.commit(1, [("auto", "the server is another")])
             await hub.committed()

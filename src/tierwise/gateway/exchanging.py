@@ -105,9 +105,7 @@ class Exchanger:
         async with self.turn:  # a reload may take its engines over
             gone = self._only(old)
             self.live.remove(old)
-            stops = await asyncio.gather(*(one.engine.stop() for one in gone), return_exceptions=True)
-        for failure in filter(None, stops):
-            _LOG.error("an engine that is needed no more could not be stopped: %r", failure)
+            await stop_unneeded(gone)
         if self._siblings.count == 1:
             said_stopped(gone)
         self.when_left(old)
@@ -141,6 +139,13 @@ def only(old: Live, live: Sequence[Live]) -> list[Deployment]:
     """The deployments of a plan whose engines no other one has."""
     others = {id(one.engine) for each in live if each is not old for one in each.service.deployments.values()}
     return [one for one in old.service.deployments.values() if id(one.engine) not in others]
+
+
+async def stop_unneeded(gone: Sequence[Deployment]) -> None:
+    """Stop engines that no request needs any more; what goes wrong is logged."""
+    stops = await asyncio.gather(*(one.engine.stop() for one in gone), return_exceptions=True)
+    for failure in filter(None, stops):
+        _LOG.error("an engine that is needed no more could not be stopped: %r", failure)
 
 
 def said_stopped(gone: Sequence[Deployment]) -> None:

@@ -78,15 +78,6 @@ def prepare(settings: ServerSettings, live: Sequence[Live]) -> Prepared:
     return Prepared(plan=plan, certification=certification, kept=kept, tls=tls)
 
 
-def new_engines(plan: Plan, kept: Kept) -> dict[str, Engine]:
-    """The engine of every process that is not kept, by the process's name, not started."""
-    return {
-        process.name: process.row.build(process.settings, process.name, launch_context(plan, process))
-        for process in plan.processes
-        if process.name not in kept.deployments
-    }
-
-
 @asynccontextmanager
 async def or_stopped(engines: dict[str, Engine]) -> AsyncGenerator[None]:
     """Stop engines if the block fails."""

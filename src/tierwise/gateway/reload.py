@@ -16,14 +16,15 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tierwise.gateway.preparing import Live, Prepared, new_engines, or_stopped, prepare, said
-from tierwise.service import Service, assemble, shadowed_routes, shadows_of, start_all
+from tierwise.gateway.preparing import Live, or_stopped, prepare, said
+from tierwise.service import Service, assemble, new_engines, shadowed_routes, shadows_of, start_all
 from tierwise.spec.errors import Stopping, TierwiseError
 
 if TYPE_CHECKING:
     from tierwise.gateway.exchanging import Exchanger
     from tierwise.gateway.reload_metrics import ReloadMetrics
     from tierwise.gateway.tls import Tls
+    from tierwise.plan import Plan
 
 _LOG = logging.getLogger("tierwise")
 
@@ -125,21 +126,18 @@ class Reloader:
                     plan, new, before.service.ledger, prepared.certification, desk=before.service.desk, kept=kept
                 )
                 service.certify()
-                service = await self._observed(before.service, service, prepared)
+                service = await self._observed(before.service, plan, service)
             exchanger.exchange(now := Live(plan, service), prepared.tls)
         return said(before, now, prepared.tls, sorted(new))
 
-    async def _observed(self, before: Service, service: Service, prepared: Prepared) -> Service:
+    async def _observed(self, before: Service, plan: Plan, service: Service) -> Service:
         """The service with what observes its routes: the same as before if their certificates are."""
-        plan, certificates = prepared.plan, prepared.certification.certificates
-        routes = shadowed_routes(plan, certificates) if self._exchanger.settings.shadow else {}
+        routes = shadowed_routes(plan, service.certificates) if self._exchanger.settings.shadow else {}
         if before.shadows is not None:
             if before.shadows.adopt(routes, service.router, service.prices):
                 return replace(service, shadows=before.shadows)
             await before.shadows.stop()  # which stores the evidence, by certificate
-        if not routes:
-            return service
-        return replace(service, shadows=shadows_of(plan, certificates, service.router, service.ledger))
+        return replace(service, shadows=shadows_of(plan, service)) if routes else service
 
 
 @asynccontextmanager

@@ -104,8 +104,7 @@ class Alone:
 
     def observing(self, plan: Plan, service: Service) -> Service:
         """It is done here."""
-        certificates = {} if service.certification is None else service.certification.certificates
-        return replace(service, shadows=running.shadows_of(plan, certificates, service.router, service.ledger))
+        return replace(service, shadows=running.shadows_of(plan, service))
 
     def occupancies(self) -> Mapping[str, Occupancy]:
         """None is shared."""

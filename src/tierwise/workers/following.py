@@ -17,8 +17,8 @@ import msgspec
 from tierwise.engines.part import Part
 from tierwise.engines.process.followed import FollowedProcess, Standing
 from tierwise.engines.process.launched import LaunchedEngine
-from tierwise.gateway.preparing import Live, new_engines, or_stopped, sessions_of
-from tierwise.service import Certification, Kept, assemble, start_all
+from tierwise.gateway.preparing import Live, or_stopped, sessions_of
+from tierwise.service import Certification, Kept, assemble, new_engines, start_all
 from tierwise.spec.errors import TierwiseError
 from tierwise.workers.shared_occupancy import SharedOccupancy
 from tierwise.workers.snapshot import Snapshot, unpacked
@@ -89,10 +89,9 @@ class Following:
         """The version that is served, or is about to be."""
         self._processes: dict[int, FollowedProcess] = {}
         """By the numbers of their runs."""
-        self._deployments: dict[int, dict[int, Deployment]] = {}
-        """By version, and by the numbers of their runs."""
         self._lives: dict[int, Live] = {}
-        self._runs: dict[int, Snapshot] = {}
+        self._snapshots: dict[int, Snapshot] = {}
+        """By version, as the services."""
         self._exchanger: asyncio.Future[Exchanger] = asyncio.get_running_loop().create_future()
         self._preparing: asyncio.Task[Any] | None = None
         self._pending: _Pending | None = None
@@ -120,7 +119,7 @@ class Following:
         """The supervisor says what is served at first."""
         self.first = unpacked(packed)
         self._now = self.first.number
-        self._runs[self._now] = self.first
+        self._snapshots[self._now] = self.first
         self.has_begun.set()
 
     def engines(self, plan: Plan) -> dict[str, Engine]:
@@ -146,8 +145,6 @@ class Following:
         for deployment in service.deployments.values():
             if isinstance(deployment.occupancy, SharedOccupancy):
                 deployment.occupancy.is_divided = isinstance(deployment.engine, LaunchedEngine)
-        runs = self._runs[self._now].runs
-        self._deployments[self._now] = {runs[name].number: one for name, one in service.deployments.items()}
         return self._now
 
     def exchange_with(self, exchanger: Exchanger) -> None:
@@ -158,7 +155,7 @@ class Following:
 
     def _has_left(self, live: Live) -> None:
         for version in [version for version, one in self._lives.items() if one is live]:
-            for kept in (self._lives, self.services, self._deployments, self._runs):
+            for kept in (self._lives, self.services, self._snapshots):
                 kept.pop(version, None)
             self._left(version)
 
@@ -187,7 +184,7 @@ class Following:
 
     async def _made(self, snapshot: Snapshot, exchanger: Exchanger) -> _Pending:
         before, plan = exchanger.live[-1], snapshot.plan
-        known = {run: one for version in self._deployments.values() for run, one in version.items()}
+        known = self._known()
         kept = {
             name: found if (found := known[run.number]).name == name else replace(found, name=name)
             for name, run in snapshot.runs.items()
@@ -215,6 +212,14 @@ class Following:
                 service, stopped = await self._observing.made_ready(before.service, plan, service)
         return _Pending(snapshot=snapshot, live=Live(plan, service), new=new, stopped=stopped)
 
+    def _known(self) -> dict[int, Deployment]:
+        """The deployments of all versions, by the numbers of their runs."""
+        return {
+            self._snapshots[version].runs[name].number: one
+            for version, service in self.services.items()
+            for name, one in service.deployments.items()
+        }
+
     async def abort(self, version: int) -> None:
         """Let go of a version that is not served after all."""
         if self._preparing is not None:
@@ -236,7 +241,7 @@ class Following:
             certified = pending.live.service.router.certified
             for route, reason in void:
                 certified.void(route, reason)
-            self._now, self._runs[version], self._lives[version] = version, pending.snapshot, pending.live
+            self._now, self._snapshots[version], self._lives[version] = version, pending.snapshot, pending.live
             exchanger = self._exchanger.result()
             self._observing.adopt(exchanger.service, pending.live.plan, pending.live.service)
             exchanger.exchange(pending.live, pending.snapshot.tls)

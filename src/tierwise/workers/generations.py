@@ -12,9 +12,9 @@ import msgspec
 
 from tierwise.engines.process.followed import Standing, standing_of
 from tierwise.engines.process.launched import LaunchedEngine
-from tierwise.gateway.exchanging import only, said_stopped
-from tierwise.gateway.preparing import Live, new_engines, or_stopped, prepare, said
-from tierwise.service import assemble, start_all
+from tierwise.gateway.exchanging import only, said_stopped, stop_unneeded
+from tierwise.gateway.preparing import Live, or_stopped, prepare, said
+from tierwise.service import assemble, new_engines, start_all
 from tierwise.spec.errors import ConfigErrors, SpecError, Stopping
 from tierwise.workers.refusals import refusals
 from tierwise.workers.snapshot import Run, Snapshot
@@ -170,8 +170,7 @@ class Generations:
 
     def _hold(self, version: int, live: Live, tls: Tls | None) -> _Held:
         runs = {name: self._run(one.engine, name) for name, one in live.service.deployments.items()}
-        certification = live.service.certification
-        certificates = {} if certification is None else certification.certificates
+        certificates = live.service.certificates
         snapshot = Snapshot(number=version, plan=live.plan, certificates=certificates, runs=runs, tls=tls)
         return _Held(live=live, packed=snapshot.packed())
 
@@ -213,9 +212,7 @@ class Generations:
                 gone = only(live, self._live)
                 del self._held[number]
                 said_stopped(gone)
-                stops = await asyncio.gather(*(one.engine.stop() for one in gone), return_exceptions=True)
-                for failure in filter(None, stops):
-                    _LOG.error("an engine that is needed no more could not be stopped: %r", failure)
+                await stop_unneeded(gone)
                 self._forget(hub, {id(one.engine) for one in gone})
 
     def refuse(self) -> None:

@@ -20,10 +20,6 @@ _AGAIN_SECONDS = 0.02
 """Pause until a worker that ended is replaced."""
 
 
-def _nothing() -> list[Family]:
-    return []
-
-
 class Hub:
     """The supervisor's ends of all channels.
 
@@ -39,7 +35,7 @@ class Hub:
         restart: Callable[[int, str, str], None],
         left: Callable[[int, int], None] = lambda *_: None,
         changed: Callable[[int, str, str], None] = lambda *_: None,
-        own: Callable[[], list[Family]] = _nothing,
+        own: Callable[[], list[Family]] = list,
     ) -> None:
         self._restart, self._left, self._changed, self._own = restart, left, changed, own
         self._channels: dict[int, Channel] = {}

@@ -58,10 +58,9 @@ class Observing:
 
     def observing(self, plan: Plan, service: Service) -> Service:
         """The service with what observes its routes."""
-        certificates = {} if service.certification is None else service.certification.certificates
         if self._keeps:
-            return replace(service, shadows=shadows_of(plan, certificates, service.router, service.ledger))
-        if not (routes := shadowed_routes(plan, certificates)):
+            return replace(service, shadows=shadows_of(plan, service))
+        if not (routes := shadowed_routes(plan, service.certificates)):
             return service
         shadows = ShadowsElsewhere(
             routes,
@@ -86,8 +85,7 @@ class Observing:
         """
         if not self._keeps or before.shadows is None:
             return self.observing(plan, service), None
-        certification = service.certification
-        if before.shadows.can_adopt(shadowed_routes(plan, {} if certification is None else certification.certificates)):
+        if before.shadows.can_adopt(shadowed_routes(plan, service.certificates)):
             for name, state in before.shadows.states.items():
                 if state.alarm:
                     service.router.certified.void(name, state.alarm)
@@ -102,8 +100,7 @@ class Observing:
     def adopt(self, before: Service, plan: Plan, service: Service) -> None:
         """The service is about to answer."""
         if self._keeps and service.shadows is not None and service.shadows is before.shadows:
-            certificates = {} if service.certification is None else service.certification.certificates
-            service.shadows.adopt(shadowed_routes(plan, certificates), service.router, service.prices)
+            service.shadows.adopt(shadowed_routes(plan, service.certificates), service.router, service.prices)
 
     def take(self, shadows: Shadows | None, told: Any) -> None:
         """Another worker answered an action that chance chose."""
