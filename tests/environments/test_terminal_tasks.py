@@ -207,7 +207,7 @@ def test_a_solver_that_takes_too_long_is_stopped_and_its_work_is_tested(tmp_path
     async def dawdles(sandbox, _):
         await sandbox.run("touch done; sleep 300")
 
-    done = tried(written(tmp_path, toml="[agent]\ntimeout_sec = 1.0\n"), dawdles)
+    done = tried(written(tmp_path, toml="[agent]\ntimeout_sec = 2.0\n"), dawdles)
     assert (done.timed_out, done.reward) == (True, 1)
 
 
