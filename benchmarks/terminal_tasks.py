@@ -5,7 +5,7 @@
 
 The first runs them in our sandbox directly. The second runs Harbor (its own agents `oracle` and `nop`) on our sandbox
 as its environment, and reads the results that Harbor wrote; tierwise must be installed beside it. Exits with 1 if a
-solution failed once, or doing nothing passed once.
+solution failed once, doing nothing passed once, or an attempt had no reward.
 """
 
 from __future__ import annotations
@@ -28,39 +28,43 @@ ENVIRONMENT = "tierwise.environments.harbor:SandboxEnvironment"
 SOLVERS: dict[str, Solver] = {"oracle": oracle, "nop": nop}
 
 
-async def directly(tasks: list[AgentTask], agent: str, runs: int, at_once: int) -> Counter[str]:
-    """Passed attempts by task; an error is told, and is no pass."""
-    passed: Counter[str] = Counter()
+Rewards = Counter[tuple[str, bool]]
+"""Attempts with a reward, by task and whether they passed. One that ended with an error has none, and is told."""
+
+
+async def directly(tasks: list[AgentTask], agent: str, runs: int, at_once: int) -> Rewards:
+    found: Rewards = Counter()
     room = asyncio.Semaphore(at_once)
 
     async def once(task: AgentTask) -> None:
         async with room:
             try:
-                passed[task.name] += (await attempt(task, SOLVERS[agent])).reward == 1
+                found[task.name, (await attempt(task, SOLVERS[agent])).reward == 1] += 1
             except TierwiseError as error:
                 print(f"{task.name}, {agent}: {error}", file=sys.stderr)
 
     await asyncio.gather(*(once(task) for task in tasks for _ in range(runs)))
-    return passed
+    return found
 
 
-def with_harbor(harbor: Path, folder: Path, agent: str, runs: int, at_once: int) -> Counter[str]:
+def with_harbor(harbor: Path, folder: Path, agent: str, runs: int, at_once: int) -> Rewards:
     """The same, from the results of a job of Harbor's."""
     with tempfile.TemporaryDirectory() as jobs:
         line = [str(harbor), "run", "-p", str(folder), "-a", agent, "-e", ENVIRONMENT, "-k", str(runs)]
         line += ["-n", str(at_once), "-o", jobs, "--job-name", agent, "-y", "-q"]
         quiet = {"HARBOR_TELEMETRY": "0", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
         done = subprocess.run(line, env=os.environ | quiet, capture_output=True, text=True, check=False)
-        passed: Counter[str] = Counter()
+        found: Rewards = Counter()
         for path in Path(jobs, agent).glob("*/result.json"):
             said = json.loads(path.read_text(encoding="utf-8"))
             rewards = (said.get("verifier_result") or {}).get("rewards") or {}
-            passed[Path(said["config"]["task"]["path"]).name] += rewards.get("reward") == 1
+            if "reward" in rewards:
+                found[Path(said["config"]["task"]["path"]).name, rewards["reward"] == 1] += 1
             if said.get("exception_info"):
                 print(f"{path.parent.name}: {said['exception_info']['exception_message']}", file=sys.stderr)
-        if not passed:
+        if not found:
             raise SystemExit(f"harbor wrote no results: {(done.stderr or done.stdout)[-2000:]}")
-        return passed
+        return found
 
 
 def main() -> None:
@@ -75,16 +79,18 @@ def main() -> None:
     for agent in SOLVERS:
         began = time.monotonic()
         if chosen.harbor:
-            passed = with_harbor(chosen.harbor, chosen.tasks, agent, chosen.runs, chosen.at_once)
+            found = with_harbor(chosen.harbor, chosen.tasks, agent, chosen.runs, chosen.at_once)
         else:
-            passed = asyncio.run(directly(tasks, agent, chosen.runs, chosen.at_once))
-        due = chosen.runs if agent == "oracle" else 0
-        off = {task.name: passed[task.name] for task in tasks if passed[task.name] != due}
+            found = asyncio.run(directly(tasks, agent, chosen.runs, chosen.at_once))
+        passes = agent == "oracle"
+        off = [task.name for task in tasks if found[task.name, passes] != chosen.runs]
         wrong += len(off)
+        passed = sum(found[task.name, True] for task in tasks)
         total, seconds = len(tasks) * chosen.runs, time.monotonic() - began
-        print(f"{agent}: {sum(passed.values())} of {total} attempts at {len(tasks)} tasks passed, in {seconds:.0f} s")
-        for name, count in off.items():
-            print(f"  {name}: {count} of {chosen.runs} passed, and {due} should")
+        print(f"{agent}: {passed} of {total} attempts at {len(tasks)} tasks passed, in {seconds:.0f} s")
+        for name in off:
+            said = f"{found[name, True]} of {chosen.runs} passed, {found[name, False]} failed"
+            print(f"  {name}: {said}, and all should have {'passed' if passes else 'failed'}")
     sys.exit(1 if wrong else 0)
 
 

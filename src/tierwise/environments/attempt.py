@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import shlex
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeAlias
 
 from tierwise.environments import dockerfile
@@ -17,6 +19,8 @@ from tierwise.environments.transfer import TransferError, read, upload
 from tierwise.spec.errors import SpecError
 
 LOGS = ("/logs/agent", "/logs/verifier", "/logs/artifacts")
+"""The folders that Harbor's agents and tests write to."""
+
 REWARDS = ("/logs/verifier/reward.json", "/logs/verifier/reward.txt")
 
 Solver: TypeAlias = Callable[[Sandbox, AgentTask], Awaitable[None]]
@@ -65,7 +69,7 @@ async def attempt(task: AgentTask, solver: Solver) -> Attempt:
     """
     began = time.monotonic()
     async with Sandbox(task.limits, network=task.network, env=task.env) as sandbox:
-        await prepare(sandbox, task)
+        await prepare(sandbox, task.folder / "environment", env=task.env, workdir=task.workdir)
         started = time.monotonic()
         timed_out = False
         try:
@@ -85,19 +89,25 @@ async def attempt(task: AgentTask, solver: Solver) -> Attempt:
         )
 
 
-async def prepare(sandbox: Sandbox, task: AgentTask) -> None:
-    """Build the task's environment in a new sandbox."""
-    await make_logs(sandbox)
-    if task.dockerfile.exists():
-        await dockerfile.build(sandbox, dockerfile.check(task.dockerfile), task.dockerfile.parent)
-    sandbox.env.update(task.env)
-    sandbox.workdir = task.workdir or sandbox.workdir
-    await sandbox.run(f'mkdir -p "{sandbox.workdir}"', cwd="/")
+async def prepare(sandbox: Sandbox, environment: Path, *, env: Mapping[str, str], workdir: str | None) -> None:
+    """Build a task's environment in a new sandbox.
 
+    Args:
+        sandbox: in which nothing has run.
+        environment: the folder of that name of the task.
+        env: which replaces what the Dockerfile sets.
+        workdir: which replaces that of the Dockerfile.
 
-async def make_logs(sandbox: Sandbox) -> None:
-    """The folders that Harbor's agents and tests write to."""
+    Raises:
+        SpecError: it cannot be built.
+    """
     await sandbox.run(f"mkdir -p {' '.join(LOGS)} && chmod 777 {' '.join(LOGS)}", cwd="/")
+    file = environment / "Dockerfile"
+    if file.exists():
+        await dockerfile.build(sandbox, dockerfile.check(file), environment)
+    sandbox.env.update(env)
+    sandbox.workdir = workdir or sandbox.workdir
+    await sandbox.run(f"mkdir -p {shlex.quote(sandbox.workdir)}", cwd="/")
 
 
 async def verify(sandbox: Sandbox, task: AgentTask) -> tuple[float, str]:

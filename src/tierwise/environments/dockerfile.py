@@ -72,10 +72,7 @@ def _refusal(one: Instruction) -> str:
     known = ("FROM", "WORKDIR", "ENV", "ARG", "COPY", "ADD", "RUN", "USER", "SHELL", *SKIPPED)
     if one.name not in known:
         return f"not followed here; what is: {', '.join(known)}"
-    if (
-        one.name == "FROM"
-        and image_name(one.text.split()[-1] if not one.text else one.text.split()[0]) not in STAND_INS
-    ):
+    if one.name == "FROM" and image_name(_image(one)) not in STAND_INS:
         return (
             f"only {', '.join(STAND_INS)} can be stood for by this machine; an image with content of its own needs a "
             "container runtime (`harbor run -e docker`)"
@@ -87,6 +84,11 @@ def _refusal(one: Instruction) -> str:
     if one.name == "SHELL" and "bash" not in one.text:
         return "commands run in bash"
     return ""
+
+
+def _image(one: Instruction) -> str:
+    """The image of a FROM, whose platform does not matter here; empty if it names none."""
+    return next((word for word in one.text.split() if not word.startswith("--")), "")
 
 
 def image_name(image: str) -> str:

@@ -16,8 +16,8 @@ from harbor.environments.options import EnvironmentOptions
 from harbor.models.task.config import NetworkMode
 from pydantic import Field
 
-from tierwise.environments import dockerfile, transfer
-from tierwise.environments.attempt import make_logs
+from tierwise.environments import transfer
+from tierwise.environments.attempt import prepare
 from tierwise.environments.sandbox import Limits, Sandbox
 from tierwise.environments.task import limits, refuse_what_needs_a_container
 from tierwise.spec.errors import SpecError
@@ -70,13 +70,7 @@ class SandboxEnvironment(BaseEnvironment):
             env=self._startup_env(),
         )
         await sandbox.start()
-        await make_logs(sandbox)
-        file = self.environment_dir / "Dockerfile"
-        if file.exists():
-            await dockerfile.build(sandbox, dockerfile.check(file), self.environment_dir)
-        sandbox.env.update(self._startup_env())
-        sandbox.workdir = config.workdir or sandbox.workdir
-        await self.ensure_dirs([sandbox.workdir], chmod=False)
+        await prepare(sandbox, self.environment_dir, env=self._startup_env(), workdir=config.workdir)
         await self._upload_environment_dir_after_start()
 
     async def stop(self, delete: bool) -> None:  # noqa: ARG002 -- it has nothing that could stay

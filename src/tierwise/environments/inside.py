@@ -10,7 +10,7 @@ one line of JSON for each command that ended: `id`, `code`. When the socket clos
 """
 
 # pathlib takes as long to import as the rest together, and this /tmp is private:
-# ruff: noqa: PTH102, PTH106, PTH211, S103, PTH101, PTH103, PTH118, PTH120, PTH123, PTH208, S108
+# ruff: noqa: PTH211, S103, PTH101, PTH103, PTH118, PTH120, PTH123, PTH208, S108
 from __future__ import annotations
 
 import array
@@ -18,13 +18,13 @@ import contextlib
 import fcntl
 import json
 import os
-import resource
 import select
 import signal
 import socket
 import struct
 from typing import Any
 
+ROOT = 0
 PR_SET_DUMPABLE = 4
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
 INET_FAMILIES = (1, 2, 10, 16)  # unix, IPv4, IPv6 and netlink, which `ip` and libc's resolver use
@@ -43,23 +43,23 @@ def call(*arguments: Any) -> None:
 def enter() -> None:
     """New namespaces and a root of our own; returns only in pid 1."""
     uid, gid = os.geteuid(), os.getegid()
-    flags = kit["NEW_REST"] & ~(0x40000000 if settings["network"] else 0)
+    flags = kit["NEW_REST"] & ~(kit["NEW_NET"] if settings["network"] else 0)
     call("unshare", flags | (0 if settings["as_root"] else kit["NEW_USER"]))
     if not settings["as_root"]:
-        become_root(uid, gid)
+        kit["become"](ROOT, uid, gid)
     call("prctl", kit["PR_SET_PDEATHSIG"], kit["SIGKILL"])
     if first := os.fork():
         os.close(settings["control"])
         kit["outlive"](first)
-    call("sethostname", b"sandbox", 7)
-    call("mount", b"none", b"/", None, kit["REC"] | kit["PRIVATE"], None)
-    size = b"size=%d,mode=0755" % settings["storage"]
-    call("mount", b"tmpfs", b"/tmp", b"tmpfs", kit["NOSUID"] | kit["NODEV"], size)
-    os.mkdir("/tmp/.host")
-    call("pivot_root", b"/tmp", b"/tmp/.host")
-    os.chdir("/")
-    for kind, source, target in settings["view"]:
-        kit["show"](kind, source, target)
+    kit["make_root"](settings["view"], size=b"%d" % settings["storage"])
+    fill_root()
+    kit["leave_host"]()
+    if not settings["network"]:
+        raise_loopback()
+
+
+def fill_root() -> None:
+    """Folders, files and devices beside the view. The kernel lets a user mount /proc only while it sees another."""
     for folder in FOLDERS:
         os.makedirs(folder, exist_ok=True)
     for path, text in settings["files"].items():
@@ -70,23 +70,13 @@ def enter() -> None:
         os.chmod(folder, 0o1777)
     os.makedirs("/proc")
     os.makedirs("/dev/pts")
-    call("mount", b"proc", b"/proc", b"proc", kit["NOSUID"] | kit["NODEV"] | 8, None)
-    call("mount", b"devpts", b"/dev/pts", b"devpts", kit["NOSUID"] | 8, b"newinstance,ptmxmode=0666,mode=0620")
+    flags = kit["NOSUID"] | kit["NOEXEC"]
+    call("mount", b"proc", b"/proc", b"proc", flags | kit["NODEV"], None)
+    call("mount", b"devpts", b"/dev/pts", b"devpts", flags, b"newinstance,ptmxmode=0666,mode=0620")
     for source, target in (("pts/ptmx", "ptmx"), ("/proc/self/fd", "fd"), ("/proc/self/fd/0", "stdin")):
         os.symlink(source, f"/dev/{target}")
     os.symlink("/proc/self/fd/1", "/dev/stdout")
     os.symlink("/proc/self/fd/2", "/dev/stderr")
-    call("umount2", b"/.host", kit["DETACH"])
-    os.rmdir("/.host")
-    if not settings["network"]:
-        raise_loopback()
-
-
-def become_root(uid: int, gid: int) -> None:
-    """In a new user namespace: this user is its root, and there is no other."""
-    for name, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
-        with open(f"/proc/self/{name}", "w") as file:
-            file.write(text)
 
 
 def raise_loopback() -> None:
@@ -101,24 +91,13 @@ def confine() -> None:
     if settings["as_root"]:
         nobody = kit["NOBODY"]
         give_away("/", nobody)
-        os.setgroups([])
-        os.setresgid(nobody, nobody, nobody)
-        os.setresuid(nobody, nobody, nobody)
-        # A user namespace of its own: the kernel counts the processes of a user in it apart (Linux 5.14).
-        call("unshare", kit["NEW_USER"])
+        kit["leave_root"]()
         call("prctl", PR_SET_DUMPABLE, 1, 0, 0, 0)  # else /proc/self belongs to the root that we were
-        become_root(nobody, nobody)
+        kit["become"](ROOT, nobody, nobody)
     call("prctl", kit["PR_SET_PDEATHSIG"], kit["SIGKILL"])
     ours = 1 if settings["as_root"] else 2
-    for what, most in (
-        (resource.RLIMIT_NPROC, settings["processes"] + ours),
-        (resource.RLIMIT_FSIZE, settings["storage"]),
-        (resource.RLIMIT_NOFILE, OPEN_FILES),
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_MEMLOCK, 0),
-        (resource.RLIMIT_MSGQUEUE, 0),
-    ):
-        resource.setrlimit(what, (most, most))
+    processes = settings["processes"] + ours
+    kit["limit"](RLIMIT_NPROC=processes, RLIMIT_FSIZE=settings["storage"], RLIMIT_NOFILE=OPEN_FILES)
     if settings["cores"]:
         os.sched_setaffinity(0, settings["cores"])
     code = [*kit["refusals"](), *kit["sockets"](INET_FAMILIES)]

@@ -20,10 +20,9 @@ from typing import Any, Self
 from tierwise.environments.view import FILES, PATH, view
 from tierwise.spec.errors import TierwiseError
 from tierwise.verifiers.sandbox import MIB, SandboxUnavailable
-from tierwise.verifiers.sandbox import inside as kit
 from tierwise.verifiers.sandbox.family import children, family, sacrifice, usage
-from tierwise.verifiers.sandbox.mechanism import ENVIRONMENT, START_SECONDS, is_root, last_line
-from tierwise.verifiers.sandbox.memory_group import MemoryGroup, create
+from tierwise.verifiers.sandbox.mechanism import ENVIRONMENT, START_SECONDS, inside_text, is_root, last_line
+from tierwise.verifiers.sandbox.memory_group import MemoryGroup, hold
 from tierwise.verifiers.sandbox.view import interpreter
 
 BOOTSTRAP = "import json,sys;program=json.load(sys.stdin);exec(program[0])"
@@ -102,7 +101,6 @@ class Sandbox:
         self.env = {"PATH": PATH, "HOME": "/root", "USER": "root", "LANG": "C.UTF-8", "TERM": "xterm", **(env or {})}
         self.workdir = "/"
         self.cpu_seconds = 0.0
-        self.peak_memory_bytes = 0
         self._process: asyncio.subprocess.Process | None = None
         self._control: socket.socket | None = None
         self._handle: int | None = None
@@ -136,7 +134,7 @@ class Sandbox:
             "processes": self.limits.processes,
             "cores": sorted(os.sched_getaffinity(0))[: self.limits.cores],
         }
-        program = json.dumps([_inside(), _kit(), settings]).encode()
+        program = json.dumps([_inside(), inside_text(), settings]).encode()
         line = [interpreter(), "-s", "-P", "-S", "-B", "-c", BOOTSTRAP]
         try:
             self._process = await asyncio.create_subprocess_exec(
@@ -180,14 +178,8 @@ class Sandbox:
                 "on which this user may create user namespaces, or root; `tierwise doctor` says more"
             ) from error
         sacrifice(self._first)
-        self._group = create(self.limits.memory_bytes + self.limits.storage_bytes, whole=False)
-        if self._group is not None:
-            try:
-                for pid in family(self._first):
-                    self._group.add(pid)
-            except OSError:
-                self._group.remove()
-                self._group = None
+        memory = self.limits.memory_bytes + self.limits.storage_bytes
+        self._group = hold(family(self._first), memory, whole=False)
 
     async def run(
         self,
@@ -318,7 +310,6 @@ class Sandbox:
             used = {pid: usage(pid) for pid in family(self._first)}
             self.cpu_seconds = max(self.cpu_seconds, sum(one.cpu for one in used.values()))
             memory = sum(one.memory for one in used.values())
-            self.peak_memory_bytes = max(self.peak_memory_bytes, memory)
             if self.cpu_seconds > self.limits.cpu_seconds:
                 self._why = (
                     f"its processes used {self.cpu_seconds:.0f} s of CPU time, and the limit is "
@@ -382,8 +373,3 @@ async def _feed(descriptor: int, data: bytes) -> None:
 @functools.cache
 def _inside() -> str:
     return Path(__file__).with_name("inside.py").read_text(encoding="utf-8")
-
-
-@functools.cache
-def _kit() -> str:
-    return Path(kit.__file__).read_text(encoding="utf-8")

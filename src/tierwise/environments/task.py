@@ -52,10 +52,6 @@ class AgentTask:
     def name(self) -> str:
         return self.folder.name
 
-    @property
-    def dockerfile(self) -> Path:
-        return self.folder / "environment" / "Dockerfile"
-
 
 def read_tasks(folder: Path) -> list[AgentTask]:
     """The task in a folder, or all tasks in its folders, by name.

@@ -517,7 +517,7 @@ def test_the_buffers_of_sockets_keep_the_size_that_the_kernel_gives_them(using):
 @pytest.mark.parametrize("has_group", [True, False])
 def test_what_lies_in_the_buffers_of_sockets_counts_as_memory(using, has_group, monkeypatch):
     if not has_group:
-        monkeypatch.setattr(live, "create", lambda limit: None)
+        monkeypatch.setattr(live, "hold", lambda *given: None)
     ended = outcome(
         _SOCKETS.format(forks=28) + "\n        import time\n        time.sleep(60)", using, memory_bytes=48 * MIB
     )
@@ -526,7 +526,7 @@ def test_what_lies_in_the_buffers_of_sockets_counts_as_memory(using, has_group, 
 
 def test_where_a_group_can_be_had_the_kernel_holds_the_memory_of_all_processes(using, monkeypatch):
     made = []
-    monkeypatch.setattr(live, "create", lambda limit: made.append(memory_group.create(limit)) or made[-1])
+    monkeypatch.setattr(live, "hold", lambda *given: made.append(memory_group.hold(*given)) or made[-1])
     monkeypatch.setattr(live, "POLICE_SECONDS", 60)
     source = """
         import os, time

@@ -74,15 +74,17 @@ def _inside(folder: Path) -> list[Path]:
     if (folder / "manifest.json").is_file() and (folder / "records.jsonl").is_file():
         raise SpecError(f"{folder} is already a Tierwise run; compare and gate read it without an import")
     files = [path for path in sorted(folder.rglob("*")) if path.suffix in _SUFFIXES and path.is_file()]
-    found = [
-        path for path in files if not any(tool.is_companion(Log(path, ImportOptions())) for tool in IMPORTERS.values())
-    ]
+    found = [path for path in files if not _is_companion(Log(path, ImportOptions()))]
     if not found:
         raise NotFound(
             f"{folder} has no {' or '.join(_SUFFIXES)} file of results; give the directory or the files of another "
             "tool's results"
         )
     return found
+
+
+def _is_companion(log: Log) -> bool:
+    return any(tool.is_companion(log) for tool in IMPORTERS.values())
 
 
 def read(path: Path, kind: str = "", options: ImportOptions | None = None) -> list[Imported]:

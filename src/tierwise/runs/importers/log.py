@@ -61,24 +61,33 @@ class Log:
         """
         if self.is_zip:
             return None
-        text = text_of(self.raw, f"file {self.path}")
         if self.is_lines:
-            number, line = next(numbered_lines(text), (1, ""))
-            return _checked(json_document(line, str(self.path), line=number))
-        return _checked(json_document(text, str(self.path)))
+            number, line = next(numbered_lines(self._text), (1, ""))
+            document = json_document(line, str(self.path), line=number)
+        else:
+            document = self._document
+        document.done()
+        return document.value
+
+    @property
+    def _text(self) -> str:
+        return text_of(self.raw, f"file {self.path}")
+
+    @cached_property
+    def _document(self) -> Document:
+        return json_document(self._text, str(self.path))
 
     def has(self, *names: str) -> bool:
         """Whether its JSON value is an object with these keys."""
         return isinstance(self.value, dict) and all(name in self.value for name in names)
 
     def convert(self, kind: type[T]) -> T:
-        """The JSON value as a `kind`.
+        """The JSON value of the whole file as a `kind`.
 
         Raises:
             ConfigErrors: it does not fit; each error names its line.
         """
-        document = json_document(text_of(self.raw, f"file {self.path}"), str(self.path))
-        return document.finish(document.convert(kind))
+        return self._document.finish(self._document.convert(kind))
 
     def lines(self, kind: type[T]) -> list[tuple[str, T]]:
         """Its lines with their places, `samples.jsonl:7`.
@@ -105,8 +114,3 @@ class Log:
         listed = ", ".join(names) or "none"
         seen = f"has no score {self.options.metric!r}" if self.options.metric else f"has {len(names)} scores"
         raise SpecError(f"{self.path} {seen}; name one with --metric: {listed}")
-
-
-def _checked(document: Document) -> Any:
-    document.done()
-    return document.value

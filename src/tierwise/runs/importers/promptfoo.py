@@ -78,7 +78,7 @@ class _Results(msgspec.Struct):
 
 
 class _File(msgspec.Struct):
-    results: Any
+    results: _Results
     config: dict[str, Any] = {}
 
 
@@ -91,13 +91,14 @@ def read(log: Log) -> list[Imported] | None:
     """
     if not log.has("evalId", "results", "config"):
         return None
-    file = log.convert(_File)
-    version = file.results.get("version") if isinstance(file.results, dict) else None
+    results = log.value["results"]
+    version = results.get("version") if isinstance(results, dict) else None
     if version != _FORMAT:
         raise SpecError(
             f"{log.path} has results of version {version!r}, and {_FORMAT} is read; evaluate again with promptfoo 0.121"
         )
-    found = log.convert(_Whole).results
+    file = log.convert(_File)
+    found = file.results
     counted = found.stats.successes + found.stats.failures + found.stats.errors
     if not found.results or counted != len(found.results):
         raise SpecError(f"{log.path} has {len(found.results)} results, and its sums say {counted}; export it again")
@@ -119,10 +120,6 @@ def read(log: Log) -> list[Imported] | None:
         )
         for (column, rows), name in zip(of.items(), names, strict=True)
     ]
-
-
-class _Whole(msgspec.Struct):
-    results: _Results
 
 
 def _results(log: Log, rows: list[tuple[str, _Result]]) -> tuple[ImportedResult, ...]:

@@ -1,6 +1,7 @@
 """The first process in the sandbox, whose child drops all privileges before it becomes the program.
 
-It is never imported: a bare interpreter gets it as text, where Tierwise is not installed. Arguments: 1 if it starts as
+It is never imported: a bare interpreter gets it as text, where Tierwise is not installed. An agent's sandbox
+(`environments/inside.py`) calls its functions. Arguments: 1 if it starts as
 root, 1 if the program runs in this interpreter, CPU seconds, bytes of address space, processes, bytes of scratch; then,
 unless bubblewrap has set up the mounts, what to mount, three words each.
 """
@@ -21,8 +22,10 @@ PROGRAM = "/tmp/program.py"
 OPEN_FILES = 64  # each may be a socket, whose buffers no other limit covers
 
 NEW_USER = 0x10000000
-NEW_REST = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x20000000 | 0x40000000  # mount cgroup uts ipc pid net
-READ_ONLY, NOSUID, NODEV, BIND, REC, PRIVATE = 1, 2, 4, 0x1000, 0x4000, 0x40000  # mount_setattr agrees on the first 3
+NEW_NET = 0x40000000
+NEW_REST = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x20000000 | NEW_NET  # mount cgroup uts ipc pid
+READ_ONLY, NOSUID, NODEV, NOEXEC = 1, 2, 4, 8  # mount_setattr agrees on these
+BIND, REC, PRIVATE = 0x1000, 0x4000, 0x40000
 DETACH = 2
 SIGKILL = 9  # `import signal` takes 4 ms
 MOUNT_SETATTR = 442  # the same number on every architecture
@@ -75,26 +78,40 @@ def enter(*, as_root: bool, view: list[str], scratch: int) -> None:
     uid, gid = os.geteuid(), os.getegid()
     call("unshare", NEW_REST | (0 if as_root else NEW_USER))
     if not as_root:
-        for name, text in (("setgroups", "deny"), ("uid_map", f"{NOBODY} {uid} 1"), ("gid_map", f"{NOBODY} {gid} 1")):
-            with open(f"/proc/self/{name}", "w") as file:
-                file.write(text)
+        become(NOBODY, uid, gid)
     call("prctl", PR_SET_PDEATHSIG, SIGKILL)
     if first := os.fork():
         outlive(first)
     call("prctl", PR_SET_PDEATHSIG, SIGKILL)
+    make_root(list(zip(view[::3], view[1::3], view[2::3], strict=True)), size=b"1m")
+    os.mkdir("/tmp")
+    call("mount", b"tmpfs", b"/tmp", b"tmpfs", NOSUID | NODEV, b"mode=1777,size=%d" % scratch)
+    leave_host()
+    protect("/", READ_ONLY | NOSUID | NODEV)
+
+
+def become(user: int, uid: int, gid: int) -> None:
+    """In a new user namespace: who has these ids outside is this user and group, and there is no other."""
+    for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {uid} 1"), ("gid_map", f"{user} {gid} 1")):
+        with open(f"/proc/self/{name}", "w") as file:
+            file.write(text)
+
+
+def make_root(view: list[tuple[str, str, str]], *, size: bytes) -> None:
+    """In new namespaces: a root in memory with the view; until `leave_host`, all of this machine is in `/.host`."""
     call("sethostname", b"sandbox", 7)
     call("mount", b"none", b"/", None, REC | PRIVATE, None)
-    call("mount", b"tmpfs", b"/tmp", b"tmpfs", NOSUID | NODEV, b"size=1m,mode=0755")
+    call("mount", b"tmpfs", b"/tmp", b"tmpfs", NOSUID | NODEV, b"size=%b,mode=0755" % size)
     os.mkdir("/tmp/.host")
     call("pivot_root", b"/tmp", b"/tmp/.host")
     os.chdir("/")
-    for kind, source, target in zip(view[::3], view[1::3], view[2::3], strict=True):
+    for kind, source, target in view:
         show(kind, source, target)
-    os.mkdir("/tmp")
-    call("mount", b"tmpfs", b"/tmp", b"tmpfs", NOSUID | NODEV, b"mode=1777,size=%d" % scratch)
+
+
+def leave_host() -> None:
     call("umount2", b"/.host", DETACH)
     os.rmdir("/.host")
-    protect("/", READ_ONLY | NOSUID | NODEV)
 
 
 def show(kind: str, source: str, target: str) -> None:
@@ -136,24 +153,31 @@ def outlive(child: int) -> None:
 def confine(*, as_root: bool, cpu_seconds: int, memory: int, processes: int, scratch: int) -> None:
     """Drop identity, privileges and resources irreversibly."""
     if as_root:
-        os.setgroups([])
-        os.setresgid(NOBODY, NOBODY, NOBODY)
-        os.setresuid(NOBODY, NOBODY, NOBODY)
-        # RLIMIT_NPROC does not apply to root, hence another user. It counts a user's processes per user namespace
-        # (Linux 5.14), hence a namespace of our own, so that sandboxes do not share a limit.
-        call("unshare", NEW_USER)
-    for what, most in (
-        (resource.RLIMIT_CPU, cpu_seconds),
-        (resource.RLIMIT_AS, memory),
-        (resource.RLIMIT_NPROC, processes),
-        (resource.RLIMIT_FSIZE, scratch),
-        (resource.RLIMIT_NOFILE, OPEN_FILES),
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_MEMLOCK, 0),
-        (resource.RLIMIT_MSGQUEUE, 0),
-    ):
-        resource.setrlimit(what, (most, most))
+        leave_root()
+    limit(
+        RLIMIT_CPU=cpu_seconds,
+        RLIMIT_AS=memory,
+        RLIMIT_NPROC=processes,
+        RLIMIT_FSIZE=scratch,
+        RLIMIT_NOFILE=OPEN_FILES,
+    )
     filter_system_calls()
+
+
+def leave_root() -> None:
+    """Become nobody. RLIMIT_NPROC does not apply to root, hence another user. It counts a user's processes per user
+    namespace (Linux 5.14), hence a namespace of our own, so that sandboxes do not share a limit.
+    """
+    os.setgroups([])
+    os.setresgid(NOBODY, NOBODY, NOBODY)
+    os.setresuid(NOBODY, NOBODY, NOBODY)
+    call("unshare", NEW_USER)
+
+
+def limit(**most: int) -> None:
+    """Limits of `resource` by name; what no sandbox needs has none of it."""
+    for name, count in (most | {"RLIMIT_CORE": 0, "RLIMIT_MEMLOCK": 0, "RLIMIT_MSGQUEUE": 0}).items():
+        resource.setrlimit(getattr(resource, name), (count, count))
 
 
 def filter_system_calls(code: bytes = b"") -> None:

@@ -29,7 +29,7 @@ from tierwise.verifiers.sandbox.mechanism import (
     framed,
     last_line,
 )
-from tierwise.verifiers.sandbox.memory_group import MemoryGroup, create
+from tierwise.verifiers.sandbox.memory_group import MemoryGroup, hold
 from tierwise.verifiers.sandbox.slots import slots
 
 POLICE_SECONDS = 0.05
@@ -166,18 +166,8 @@ class _Sandbox:
             why = last_line(await self._stderr.read()) or repr(error)
             raise SandboxUnavailable(f"the sandbox did not start, so the program was not run: {why}") from error
         sacrifice(self._first)
-        self._hold_memory()
-
-    def _hold_memory(self) -> None:
-        """Move every process into a cgroup, where one can be had; none of them runs foreign code yet."""
-        self._group = create(self._limits.memory_bytes + self._limits.scratch_bytes)
-        if self._group is not None:
-            try:
-                for pid in family(self._first):
-                    self._group.add(pid)
-            except OSError:  # this user may create groups, but not move processes into them
-                self._group.remove()
-                self._group = None
+        # None of them runs foreign code yet.
+        self._group = hold(family(self._first), self._limits.memory_bytes + self._limits.scratch_bytes)
 
     async def _run(self, given: bytes) -> SandboxResult:
         self._clock = Clock()

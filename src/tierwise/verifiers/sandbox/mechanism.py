@@ -113,7 +113,7 @@ def command(mechanism: Mechanism, limits: Limits, packages: Sequence[Path] = (),
     as_root = is_root()
     shown = (*view(), *(("files", str(path), f"{PACKAGES}/{path.name}") for path in packages))
     inside = [
-        *(interpreter(), "-s", "-P", "-S", "-B", "-c", _inside()),
+        *(interpreter(), "-s", "-P", "-S", "-B", "-c", inside_text()),
         str(int(as_root)),
         str(int(stays)),
         str(math.ceil(limits.cpu_seconds + PREPARATION.cpu_seconds) + 1),  # per-process backstop; we enforce the sum
@@ -156,8 +156,9 @@ def framed(source: bytes) -> bytes:
 
 
 @functools.cache
-def _inside() -> str:
-    return Path(__file__).with_name("inside.py").read_text()
+def inside_text() -> str:
+    """The text of `inside.py`."""
+    return Path(__file__).with_name("inside.py").read_text(encoding="utf-8")
 
 
 def is_root() -> bool:

@@ -11,6 +11,7 @@ import contextlib
 import functools
 import itertools
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,6 +101,19 @@ def create(limit: int, *, whole: bool = True) -> MemoryGroup | None:
                     return group
                 group.remove()
     return None
+
+
+def hold(pids: Iterable[int], limit: int, *, whole: bool = True) -> MemoryGroup | None:
+    """A new group (`create`) with these processes; None where this user may not move them into one."""
+    group = create(limit, whole=whole)
+    if group is not None:
+        try:
+            for pid in pids:
+                group.add(pid)
+        except OSError:
+            group.remove()
+            return None
+    return group
 
 
 def _set(place: Path, limit: int, *, whole: bool) -> bool:

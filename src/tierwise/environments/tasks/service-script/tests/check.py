@@ -14,10 +14,17 @@ def ctl(what):
 
 def alive(pid):
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
         return False
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def holds(what):
+    """Whether it is so within 20 seconds."""
+    end = time.monotonic() + 20
+    while not what() and time.monotonic() < end:
+        time.sleep(0.02)
+    return what()
 
 
 def lines():
@@ -31,8 +38,7 @@ pid = int(PID.read_text())
 assert alive(pid)
 assert ctl("status") == (0, "running")
 before = lines()
-time.sleep(0.5)
-assert lines() > before, "the ticker does not tick"
+assert holds(lambda: lines() > before), "the ticker does not tick"
 assert ctl("start")[0] == 1
 assert int(PID.read_text()) == pid, "a second start changed the pid file"
 assert ctl("stop")[0] == 0
@@ -42,8 +48,9 @@ after = lines()
 time.sleep(0.4)
 assert lines() == after, "something still ticks"
 assert ctl("start")[0] == 0
-os.kill(int(PID.read_text()), signal.SIGKILL)
-time.sleep(0.3)
+pid = int(PID.read_text())
+os.kill(pid, signal.SIGKILL)
+assert holds(lambda: not alive(pid))
 assert ctl("status") == (3, "stopped"), "a stale pid file"
 assert ctl("start")[0] == 0
 assert ctl("stop")[0] == 0
