@@ -56,7 +56,7 @@ ROWS: tuple[SuiteRow, ...] = (
 PUBLISHED_NAMES: Mapping[str, tuple[str, ...]] = {
     aime.ROW.name: Aime.FILES,
     gpqa.ROW.name: GpqaDiamond.FILES,
-    gsm8k.ROW.name: ("test.jsonl", "gsm8k*.jsonl"),
+    gsm8k.ROW.name: Gsm8k.FILES,
     livecodebench.ROW.name: LiveCodeBenchSuite.FILES,
     mbpp.ROW.name: Mbpp.FILES,
 }
