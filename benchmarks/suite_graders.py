@@ -90,6 +90,7 @@ UPSTREAM = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
 from livecodebench.evaluation.testing_util import run_test
+print("READY", flush=True)
 given = json.load(sys.stdin)
 out = sys.stdout
 try:
@@ -132,6 +133,8 @@ def livecodebench(folder: Path) -> Iterator[tuple[str, bool, bool]]:
                 text=True,
                 check=False,
             )
+            if "READY" not in done.stdout:
+                sys.exit(f"LiveCodeBench's own grader cannot be imported from {folder}:\n{done.stderr}")
             known[code, is_call] = "VERDICT True" in done.stdout
         check = LiveCodeBench(tests=packed(cases), function="add" if is_call else None, seconds=2)
         yield code, verdict(check, f"```python\n{code}\n```"), known[code, is_call]

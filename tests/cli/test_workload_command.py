@@ -85,6 +85,20 @@ def test_a_suite_lacks_its_file_or_its_place(tmp_path):
         run("make", "human-eval")
 
 
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("human-eval", "--seed", 1), "human_eval.seed: unknown key; allowed: count, max_tokens, seconds"),
+        (("mbpp", "--file", "x", "--since", "2025-01-01"), "mbpp.since: unknown key"),
+        (("human-eval", "--data-dir", "."), "human-eval reads no file of yours"),
+    ],
+)
+def test_an_option_that_a_suite_does_not_have_is_refused(tmp_path, words, why):
+    with pytest.raises(SpecError) as caught:
+        run("make", *words, "--out", tmp_path / "x.jsonl")
+    assert why in str(caught.value)
+
+
 def test_puzzles_are_made_and_can_be_made_again(tmp_path):
     if not is_installed("reasoning-gym"):
         pytest.skip("tierwise[workloads] is not installed")

@@ -12,7 +12,7 @@ from tierwise.cli.options import AsJson
 from tierwise.cli.output import print_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from tierwise.ledger.read import StoredContent
     from tierwise.workloads.files import Workload
@@ -159,8 +159,9 @@ def make(
     out: Annotated[Path | None, typer.Option(help="New file if the name ends in .jsonl, else new directory.")] = None,
     count: Annotated[int | None, typer.Option(min=1, help="Number of tasks. Default: the suite's.")] = None,
     seed: Annotated[
-        int, typer.Option(min=0, help="Seed of reasoning-gym, and of the order of gpqa-diamond's choices.")
-    ] = 0,
+        int | None,
+        typer.Option(min=0, help="Seed of reasoning-gym, and of the order of gpqa-diamond's choices. Default: 0."),
+    ] = None,
     difficulty: Difficulty = None,
     generator: Annotated[
         list[str] | None,
@@ -202,9 +203,9 @@ def make(
     if out is None:
         raise SpecError("give a path to write to, such as --out tasks.jsonl", field="--out")
     check_free(out)
+    files = _files(suite, file, data_dir, sha256)
     puzzles = {"seed": seed, "difficulty": difficulty, "generators": generator or None}
-    given = {"count": count, "max_tokens": max_tokens}
-    given |= _settings(suite, puzzles, {"since": since, "until": until}, lambda: _files(suite, file, data_dir, sha256))
+    given = {**files, **puzzles, "since": since, "until": until, "count": count, "max_tokens": max_tokens}
     source = _source(suite.value.replace("-", "_"), given)
     made = source.member.make(Path())
     pin = SuitePin(version=made.version, sha256=digest(encoded(made.tasks)).hexdigest(), files=dict(made.files))
@@ -214,31 +215,18 @@ def make(
     _print_notes(made.notes)
 
 
-def _settings(
-    suite: SuiteName, puzzles: dict[str, Any], window: dict[str, Any], files: Callable[[], dict[str, Any]]
-) -> dict[str, Any]:
-    """The settings that a suite has besides `count` and `max_tokens`."""
-    match suite:
-        case SuiteName.REASONING_GYM:
-            return puzzles
-        case SuiteName.HUMAN_EVAL:
-            return {}
-        case SuiteName.GPQA_DIAMOND:
-            return {**files(), "seed": puzzles["seed"]}
-        case SuiteName.LIVECODEBENCH:
-            return {**files(), **window}
-    return files()
-
-
 def _files(suite: SuiteName, file: list[str] | None, data_dir: Path | None, sha256: list[str] | None) -> dict[str, Any]:
-    """The settings `file` and `sha256` of a suite that reads the user's copy of its data."""
+    """The settings `file` and `sha256`."""
     from tierwise.spec.errors import SpecError
-    from tierwise.workloads.suites import PUBLISHED_NAMES, found_in
+    from tierwise.workloads.suites import SUITES, FromFiles, found_in
 
     if file and data_dir is not None:
         raise SpecError("give --file or --data-dir, not both", field="--data-dir")
     if data_dir is not None:
-        file = found_in(data_dir, PUBLISHED_NAMES[suite.value], suite.value)
+        kind = SUITES[suite.value]
+        if not issubclass(kind, FromFiles):
+            raise SpecError(f"{suite.value} reads no file of yours", field="--data-dir")
+        file = found_in(data_dir, kind.FILES, suite.value)
     files = [one if one.startswith("hf:") else str(Path(one).resolve()) for one in file or ()]
     return {"file": _one_or_all(files), "sha256": _one_or_all(sha256 or [])}
 

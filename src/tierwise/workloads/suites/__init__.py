@@ -1,17 +1,21 @@
 """The suites that can make tasks, by name, and what is known about each suite that the field quotes.
 
-A new suite is one module, with its row, and one line in each table. A suite whose data may not be redistributed reads
-the user's copy (`data.py`). One whose tasks are containers has a row only (`containers.py`).
+A new suite is one module, with its row, and one line in each table and in the command line's `SuiteName`. A suite whose
+data may not be redistributed reads the user's copy (`data.py`). One whose tasks are containers has a row only
+(`containers.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import get_args
+
+import msgspec
 
 from tierwise.spec.choice import OneOf
-from tierwise.workloads.suites import aime, containers, gpqa, gsm8k, human_eval, livecodebench, mbpp, reasoning_gym
+from tierwise.workloads.suites import containers, human_eval, reasoning_gym
 from tierwise.workloads.suites.aime import Aime
-from tierwise.workloads.suites.data import found_in
+from tierwise.workloads.suites.data import FromFiles, found_in
 from tierwise.workloads.suites.gpqa import GpqaDiamond
 from tierwise.workloads.suites.gsm8k import Gsm8k
 from tierwise.workloads.suites.human_eval import HumanEval
@@ -22,10 +26,11 @@ from tierwise.workloads.suites.row import Convention, SuiteRow
 from tierwise.workloads.suites.suite import MadeTasks, Suite
 
 __all__ = [
-    "PUBLISHED_NAMES",
     "ROWS",
+    "SUITES",
     "Aime",
     "Convention",
+    "FromFiles",
     "GpqaDiamond",
     "Gsm8k",
     "HumanEval",
@@ -40,27 +45,18 @@ __all__ = [
 ]
 
 ROWS: tuple[SuiteRow, ...] = (
-    aime.ROW,
-    gpqa.ROW,
-    livecodebench.ROW,
+    Aime.ROW,
+    GpqaDiamond.ROW,
+    LiveCodeBenchSuite.ROW,
     containers.SWE_BENCH_VERIFIED,
     containers.SWE_BENCH_PRO,
     containers.TERMINAL_BENCH,
     human_eval.ROW,
-    gsm8k.ROW,
-    mbpp.ROW,
+    Gsm8k.ROW,
+    Mbpp.ROW,
     reasoning_gym.ROW,
 )
 """Every suite that is listed."""
-
-PUBLISHED_NAMES: Mapping[str, tuple[str, ...]] = {
-    aime.ROW.name: Aime.FILES,
-    gpqa.ROW.name: GpqaDiamond.FILES,
-    gsm8k.ROW.name: ("test.jsonl", "gsm8k*.jsonl"),
-    livecodebench.ROW.name: LiveCodeBenchSuite.FILES,
-    mbpp.ROW.name: Mbpp.FILES,
-}
-"""Patterns of the files that the user brings, by suite."""
 
 
 class SuiteChoice(OneOf, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -78,3 +74,9 @@ class SuiteChoice(OneOf, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     def member(self) -> Suite:
         chosen: Suite = getattr(self, self.kind)
         return chosen
+
+
+SUITES: Mapping[str, type[Suite]] = {
+    one.name.replace("_", "-"): get_args(one.type)[0] for one in msgspec.structs.fields(SuiteChoice)
+}
+"""The suites that can make tasks, by the names of their rows."""

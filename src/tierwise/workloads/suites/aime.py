@@ -7,21 +7,15 @@ The problems are the MAA's, so the user brings them: any published table with th
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import Annotated, ClassVar
 
 import msgspec
 
 from tierwise.verifiers.math_verify import MathVerify
 from tierwise.workloads.checks import CheckChoice
-from tierwise.workloads.suites.data import DataFile, FromFiles, column, refuse
+from tierwise.workloads.suites.data import FromFiles, Row
 from tierwise.workloads.suites.row import Convention, SuiteRow
-from tierwise.workloads.suites.suite import MadeTasks
 from tierwise.workloads.task import Task
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tierwise.spec.errors import SpecError
 
 R1 = "DeepSeek-R1's README: 64 responses at temperature 0.6, top-p 0.95, 32,768 tokens"
 
@@ -51,39 +45,27 @@ _ANSWER = re.compile(r"\$?\s*0*(\d{1,3})\s*(?:\^\s*\{?\\circ\}?|°)?\s*\$?")
 class Aime(FromFiles, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Problems whose answers are integers from 0 to 999."""
 
+    ROW: ClassVar[SuiteRow] = ROW
     FILES: ClassVar[tuple[str, ...]] = ("*aime*.jsonl", "*aime*.json", "*aime*.csv", "*AIME*.jsonl", "*AIME*.csv")
 
     max_tokens: Annotated[int, msgspec.Meta(ge=1)] = 32_768
 
-    def make(self, base: Path) -> MadeTasks:
-        found = self.read(base, ROW.title)
-        errors: list[SpecError] = []
-        tasks = [task for one in found for task in self._tasks(one, errors)]
-        refuse(errors)
-        chosen = self.chosen(tasks, found)
-        notes = self.unpinned(found)
-        if len(tasks) % ROW.tasks:
-            notes += (f"{len(tasks)} problems; a year of AIME has {ROW.tasks}: a part of one, or half a download",)
-        version = ", ".join(one.name for one in found)
-        return MadeTasks(tasks=chosen, version=version, notes=notes, files={one.name: one.sha256 for one in found})
+    def task_of(self, row: Row) -> Task | None:
+        problem = row.column("problem", "question")
+        answer = row.column("answer")
+        read = _ANSWER.fullmatch(answer)
+        if answer and read is None:
+            row.document.wrong("answer", f"{answer[:40]!r} is not an integer from 0 to 999")
+        return self._task(row, problem, int(read[1])) if problem and read is not None else None
 
-    def _tasks(self, file: DataFile, errors: list[SpecError]) -> list[Task]:
-        tasks = []
-        for number, (row, document) in enumerate(file.rows()):
-            if not document.errors:
-                problem = column(row, ("problem", "question"), document)
-                answer = column(row, ("answer",), document)
-                read = _ANSWER.fullmatch(answer)
-                if answer and read is None:
-                    document.wrong("answer", f"{answer[:40]!r} is not an integer from 0 to 999")
-                elif problem and read is not None:
-                    tasks.append(self._task(file.stem, _name(row, number), problem, int(read[1])))
-            errors += document.placed()
-        return tasks
+    def notes(self, tasks: int) -> tuple[str, ...]:
+        if tasks % ROW.tasks == 0:
+            return ()
+        return (f"{tasks} problems; a year of AIME has {ROW.tasks}: a part of one, or half a download",)
 
-    def _task(self, source: str, name: str, problem: str, answer: int) -> Task:
+    def _task(self, row: Row, problem: str, answer: int) -> Task:
         return Task(
-            id=f"aime/{source[:40]}/{name[:30]}",
+            id=f"aime/{row.source[:40]}/{_name(row)[:30]}",
             messages=[{"role": "user", "content": PROMPT.format(problem=problem)}],
             check=CheckChoice(math_verify=MathVerify(equals=str(answer))),
             tags=["aime"],
@@ -91,11 +73,11 @@ class Aime(FromFiles, frozen=True, kw_only=True, forbid_unknown_fields=True):
         )
 
 
-def _name(row: dict[str, object], number: int) -> str:
+def _name(row: Row) -> str:
     """The problem's own name: `2024-I-1`, `12`; else its place."""
-    lowered = {key.casefold(): value for key, value in row.items()}
+    lowered = {key.casefold(): value for key, value in row.value.items()}
     for key in ("id", "problem_idx"):
         value = lowered.get(key)
         if isinstance(value, str | int) and str(value).strip().isprintable() and str(value).strip():
             return str(value).strip()
-    return f"{number:02}"
+    return f"{row.number:02}"

@@ -43,8 +43,11 @@ SWE_BENCH_PRO = SuiteRow(
     how="SWE-bench_Pro-os's evaluation (--use_local_docker) or Harbor; then tierwise import",
     licence="MIT",
     caveats=(
-        "clustered: the standard error of a score by repository is 1.35 to 3.12 times the naive one (9 public runs)",
-        "denominators differ: public result files hold 562 to 955 instances; absent instances must count",
+        (
+            "clustered: the standard error of a score by repository is 1.35 to 3.12 times the naive one "
+            "(the 9 runs in SWE-bench_Pro-os@ca10a60, traj/*/eval_results.json)"
+        ),
+        "denominators differ: those files hold 562 to 955 instances; absent instances must count",
         "the scaffold alone moves Qwen3.6-27B from 28 % to 51 %: compare the same one only (Qwen3.8#179)",
         "1.6 % of the instances are flaky over 10 replicas (Qwen3.8#179)",
     ),

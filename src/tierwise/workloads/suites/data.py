@@ -7,20 +7,21 @@ asks to log in, Parquet, an archive.
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import msgspec
 
 from tierwise.spec.errors import ConfigErrors, NotFound, SpecError
 from tierwise.spec.files import MOST_ERRORS, Document, json_document, numbered_lines, text_of
-from tierwise.workloads.suites.suite import pinned_bytes
+from tierwise.workloads.suites.row import SuiteRow
+from tierwise.workloads.suites.suite import MadeTasks, pinned_bytes
 from tierwise.workloads.task import Task
 
+T = TypeVar("T")
 Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-fA-F]{64}$")]
 
 _NO_COPY = (
@@ -34,9 +35,10 @@ _NO_COPY = (
 
 
 class FromFiles(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Settings of a suite whose data only the user has."""
+    """Settings of a suite whose data only the user has. A suite says what it is, and makes a task of a row."""
 
-    FILES: ClassVar[tuple[str, ...]] = ()
+    ROW: ClassVar[SuiteRow]
+    FILES: ClassVar[tuple[str, ...]]
     """Names that its files have where they are published, as patterns."""
 
     file: str | tuple[str, ...]
@@ -46,12 +48,32 @@ class FromFiles(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     count: Annotated[int, msgspec.Meta(ge=1)] | None = None
     """Use the first `count` tasks; all by default."""
 
-    def read(self, base: Path, title: str) -> list[DataFile]:
-        """Read and pin the files.
+    def make(self, base: Path) -> MadeTasks:
+        found = self._read(base)
+        tasks: list[Task] = []
+        errors: list[SpecError] = []
+        for row in (row for one in found for row in one.rows()):
+            task = None if row.document.errors else self.task_of(row)
+            errors += row.document.placed()
+            if task is not None:
+                tasks.append(task)
+        _refuse(errors)
+        return MadeTasks(
+            tasks=self._chosen(tasks, found),
+            version=", ".join(one.name for one in found),
+            notes=(*self._unpinned(found), *self.notes(len(tasks))),
+            files={one.name: one.sha256 for one in found},
+        )
 
-        Raises:
-            SpecError: a file is missing, is not the pinned one, or is no copy of the data.
-        """
+    def task_of(self, row: Row) -> Task | None:
+        """The task of a row; None if it is not asked, or is wrong, which its document says then."""
+        raise NotImplementedError
+
+    def notes(self, tasks: int) -> tuple[str, ...]:  # noqa: ARG002 - a suite may have none
+        """Caveats of a copy that makes so many tasks."""
+        return ()
+
+    def _read(self, base: Path) -> list[DataFile]:
         files = (self.file,) if isinstance(self.file, str) else self.file
         pins: tuple[str | None, ...]
         if self.sha256 is None:
@@ -60,25 +82,21 @@ class FromFiles(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             pins = (self.sha256,) if isinstance(self.sha256, str) else self.sha256
         if len(pins) != len(files):
             raise SpecError(f"{len(files)} files need {len(files)} hashes, not {len(pins)}", field="sha256")
-        found = [_read(one, base, pin, title) for one, pin in zip(files, pins, strict=True)]
+        found = [_read(one, base, pin, self.ROW.title) for one, pin in zip(files, pins, strict=True)]
         for number, one in enumerate(found):
             if one.sha256 in {other.sha256 for other in found[:number]}:
                 raise SpecError(f"{one.name} has the same content as a file before it; give each once", field="file")
         return found
 
-    def unpinned(self, found: list[DataFile]) -> tuple[str, ...]:
+    def _unpinned(self, found: list[DataFile]) -> tuple[str, ...]:
         """A note with the hash of each file, if nobody pinned them."""
         if self.sha256 is not None:
             return ()
         hashes = ", ".join(f"{one.name} {one.sha256}" for one in found)
         return (f"the data is not pinned; give --sha256 to identify the tasks: {hashes}",)
 
-    def chosen(self, tasks: list[Task], found: list[DataFile]) -> tuple[Task, ...]:
-        """The first `count` tasks.
-
-        Raises:
-            SpecError: there are too few, or two have one id.
-        """
+    def _chosen(self, tasks: list[Task], found: list[DataFile]) -> tuple[Task, ...]:
+        """The first `count` tasks, which have ids of their own."""
         named = ", ".join(one.name for one in found)
         seen = set[str]()
         for task in tasks:
@@ -91,6 +109,36 @@ class FromFiles(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 @dataclass(frozen=True, slots=True)
+class Row:
+    """A row of a file."""
+
+    value: dict[str, Any]
+    document: Document
+    """Takes the errors of the row; it has some already if the row cannot be read."""
+    source: str
+    """The file's name, without its ending."""
+    number: int
+    """Its place in the file, from 0."""
+
+    def column(self, *names: str) -> str:
+        """The text of the first of these columns that the row has; empty, with an error, if it has none."""
+        lowered = {key.casefold(): value for key, value in self.value.items()}
+        for name in names:
+            value = lowered.get(name.casefold())
+            if isinstance(value, str) and value.strip():
+                return value.strip()
+            if isinstance(value, int) and not isinstance(value, bool):
+                return str(value)
+        columns = ", ".join(map(repr, self.value)) or "nothing"
+        self.document.wrong("", f"has no text {' or '.join(map(repr, names))}; it has {columns}")
+        return ""
+
+    def read(self, kind: type[T]) -> T | None:
+        """The row as a `kind`; None, with an error, if it is none."""
+        return self.document.read(kind, self.value, "")
+
+
+@dataclass(frozen=True, slots=True)
 class DataFile:
     """A file of the user's copy."""
 
@@ -98,16 +146,17 @@ class DataFile:
     content: bytes
     sha256: str
 
-    @property
-    def stem(self) -> str:
-        return Path(self.name).stem
-
-    def rows(self) -> Iterator[tuple[dict[str, Any], Document]]:
-        """Every row with the document that takes its errors; a row that is none is left out, with its error.
+    def rows(self) -> Iterator[Row]:
+        """Every row.
 
         Raises:
             SpecError: the file is not UTF-8, is cut off, or no table.
         """
+        source = Path(self.name).stem
+        for number, (value, document) in enumerate(self._values()):
+            yield Row(value, document, source, number)
+
+    def _values(self) -> Iterator[tuple[dict[str, Any], Document]]:
         text = text_of(self.content, self.name, field="file")
         if self.name.endswith(".csv"):
             yield from self._csv(text)
@@ -154,13 +203,13 @@ def _read(given: str, base: Path, pin: str | None, title: str) -> DataFile:
     else:
         path = base / given
         name = path.name
-    raw = pinned_bytes(path, pin, title)
+    raw, sha256 = pinned_bytes(path, pin, title)
     for beginning, why in _NO_COPY:
         if raw[:256].lstrip().startswith(beginning):
             raise SpecError(f"{path} {why}", field="file")
     if not raw.strip():
         raise SpecError(f"{path} is empty; is the download complete?", field="file")
-    return DataFile(name, raw, hashlib.sha256(raw).hexdigest())
+    return DataFile(name, raw, sha256)
 
 
 def _from_hub(given: str) -> tuple[Path, str]:
@@ -196,20 +245,7 @@ def _in_order(path: Path) -> tuple[int, str]:
     return len(path.name), path.name
 
 
-def column(row: Mapping[str, Any], names: tuple[str, ...], document: Document) -> str:
-    """The text of the first of these columns that a row has; empty, with an error, if it has none."""
-    lowered = {key.casefold(): value for key, value in row.items()}
-    for name in names:
-        value = lowered.get(name.casefold())
-        if isinstance(value, str) and value.strip():
-            return value.strip()
-        if isinstance(value, int) and not isinstance(value, bool):
-            return str(value)
-    document.wrong("", f"has no text {' or '.join(map(repr, names))}; it has {', '.join(map(repr, row)) or 'nothing'}")
-    return ""
-
-
-def refuse(errors: list[SpecError]) -> None:
+def _refuse(errors: list[SpecError]) -> None:
     """Raise the first errors of a file, if there are any."""
     if errors:
         more = len(errors) - MOST_ERRORS

@@ -7,21 +7,15 @@ the choices of each question are shuffled by a seed, which is part of the task's
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 
 from tierwise.verifiers import Choice
 from tierwise.workloads.checks import CheckChoice
-from tierwise.workloads.suites.data import DataFile, FromFiles, column, refuse
+from tierwise.workloads.suites.data import FromFiles, Row
 from tierwise.workloads.suites.row import Convention, SuiteRow
-from tierwise.workloads.suites.suite import MadeTasks
 from tierwise.workloads.task import Task
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tierwise.spec.errors import SpecError
 
 ROW = SuiteRow(
     name="gpqa-diamond",
@@ -59,36 +53,24 @@ CHOICES = ("Correct Answer", "Incorrect Answer 1", "Incorrect Answer 2", "Incorr
 class GpqaDiamond(FromFiles, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Questions with four choices, in an order that a seed gives."""
 
+    ROW: ClassVar[SuiteRow] = ROW
     FILES: ClassVar[tuple[str, ...]] = ("gpqa_diamond.csv",)
 
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] = 0
     """Shuffles the choices. It is the last part of each task's id."""
     max_tokens: Annotated[int, msgspec.Meta(ge=1)] = 32_768
 
-    def make(self, base: Path) -> MadeTasks:
-        found = self.read(base, ROW.title)
-        errors: list[SpecError] = []
-        tasks = [task for one in found for task in self._tasks(one, errors)]
-        refuse(errors)
-        chosen = self.chosen(tasks, found)
-        notes = self.unpinned(found)
-        if len(tasks) != ROW.tasks:
-            notes += (f"{len(tasks)} questions; GPQA-Diamond has {ROW.tasks}: another subset, or half a download",)
-        version = ", ".join(one.name for one in found)
-        return MadeTasks(tasks=chosen, version=version, notes=notes, files={one.name: one.sha256 for one in found})
+    def task_of(self, row: Row) -> Task | None:
+        question = row.column("Question")
+        choices = [row.column(name) for name in CHOICES]
+        if len(set(choices)) < len(choices) and all(choices):
+            row.document.wrong("", "two choices are the same text, so no letter is the correct one")
+        return None if row.document.errors else self._task(row.value, question, choices)
 
-    def _tasks(self, file: DataFile, errors: list[SpecError]) -> list[Task]:
-        tasks = []
-        for row, document in file.rows():
-            if not document.errors:
-                question = column(row, ("Question",), document)
-                choices = [column(row, (name,), document) for name in CHOICES]
-                if len(set(choices)) < len(choices) and all(choices):
-                    document.wrong("", "two choices are the same text, so no letter is the correct one")
-                if not document.errors:
-                    tasks.append(self._task(row, question, choices))
-            errors += document.placed()
-        return tasks
+    def notes(self, tasks: int) -> tuple[str, ...]:
+        if tasks == ROW.tasks:
+            return ()
+        return (f"{tasks} questions; GPQA-Diamond has {ROW.tasks}: another subset, or half a download",)
 
     def _task(self, row: dict[str, Any], question: str, choices: list[str]) -> Task:
         record = str(row.get("Record ID") or "").strip() or hashlib.sha256(question.encode()).hexdigest()[:16]

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, ClassVar
 
 import msgspec
 
-from tierwise.spec.errors import ConfigErrors, SpecError
-from tierwise.spec.files import json_document, numbered_lines, text_of
 from tierwise.verifiers import Number
 from tierwise.workloads.checks import CheckChoice
+from tierwise.workloads.suites.data import FromFiles, Row
 from tierwise.workloads.suites.row import Convention, SuiteRow
-from tierwise.workloads.suites.suite import MadeTasks, pinned_bytes
 from tierwise.workloads.task import Task
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 ROW = SuiteRow(
     name="gsm8k",
@@ -44,40 +38,23 @@ class _Problem(msgspec.Struct):
     answer: str
 
 
-class Gsm8k(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Gsm8k(FromFiles, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Word problems whose answers are numbers."""
 
+    ROW: ClassVar[SuiteRow] = ROW
+    FILES: ClassVar[tuple[str, ...]] = ("test.jsonl", "gsm8k*.jsonl")
+
     file: str
-    """The data in OpenAI's format: `question` and `answer`, which ends in `#### 42`."""
-    sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-fA-F]{64}$")] | None = None
-    """Required hash of the file."""
-    count: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    """Use the first `count` problems; all by default."""
+    """The data in OpenAI's format: `question` and `answer`, ending in `#### 42`; one file, as problems are numbered."""
     max_tokens: Annotated[int, msgspec.Meta(ge=1)] = 512
 
-    def make(self, base: Path) -> MadeTasks:
-        path = base / self.file
-        raw = pinned_bytes(path, self.sha256, "GSM8K")
-        errors: list[SpecError] = []
-        tasks: list[Task] = []
-        for number, line in numbered_lines(text_of(raw, f"GSM8K {path}")):
-            document = json_document(line, path.name, line=number)
-            row = document.convert(_Problem)
-            try:
-                tasks += [] if row is None else [self._task(len(tasks), row)]
-            except ValueError as error:
-                document.wrong("answer", str(error))
-            errors += document.placed()
-        if errors:
-            raise ConfigErrors(errors)
-        if not tasks or (self.count or 0) > len(tasks):
-            raise SpecError(
-                f"{path} has {len(tasks)} problems, fewer than the {self.count or 1} requested", field="count"
-            )
-        unpinned = "the file is not pinned; give --sha256 to identify the problems"
-        notes = () if self.sha256 else (unpinned,)
-        files = {path.name: hashlib.sha256(raw).hexdigest()}
-        return MadeTasks(tasks=tuple(tasks[: self.count]), version=path.name, notes=notes, files=files)
+    def task_of(self, row: Row) -> Task | None:
+        problem = row.read(_Problem)
+        try:
+            return None if problem is None else self._task(row.number, problem)
+        except ValueError as error:
+            row.document.wrong("answer", str(error))
+            return None
 
     def _task(self, number: int, row: _Problem) -> Task:
         _, mark, value = row.answer.rpartition("####")

@@ -84,7 +84,7 @@ class HumanEval(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         place = next((file for file in package.files or () if file.name == "HumanEval.jsonl.gz"), None)
         if place is None:
             raise SpecError(f"{PACKAGE} {package.version} has no HumanEval.jsonl.gz; install 1.0.3")
-        raw = pinned_bytes(Path(str(package.locate_file(place))), SHA256, "HumanEval")
+        raw, _ = pinned_bytes(Path(str(package.locate_file(place))), SHA256, "HumanEval")
         rows = msgspec.json.Decoder(_Function).decode_lines(gzip.decompress(raw))[: self.count]
         tasks = tuple(self._task(row) for row in rows)
         visible = sum(task.verifier is not None for task in tasks)

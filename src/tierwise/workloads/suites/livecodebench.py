@@ -9,21 +9,15 @@ from __future__ import annotations
 import datetime as dt
 import io
 import pickle
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 
 from tierwise.verifiers.code.livecodebench import LiveCodeBench, packed, unpacked
 from tierwise.workloads.checks import CheckChoice
-from tierwise.workloads.suites.data import DataFile, FromFiles, refuse
+from tierwise.workloads.suites.data import FromFiles, Row
 from tierwise.workloads.suites.row import Convention, SuiteRow
-from tierwise.workloads.suites.suite import MadeTasks
 from tierwise.workloads.task import Task
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tierwise.spec.errors import SpecError
 
 ROW = SuiteRow(
     name="livecodebench",
@@ -77,6 +71,7 @@ class _Problem(msgspec.Struct):
 class LiveCodeBenchSuite(FromFiles, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Contest problems of a window of dates."""
 
+    ROW: ClassVar[SuiteRow] = ROW
     FILES: ClassVar[tuple[str, ...]] = ("test.jsonl", "test[0-9].jsonl", "test[0-9][0-9].jsonl")
 
     since: dt.date | None = None
@@ -87,29 +82,20 @@ class LiveCodeBenchSuite(FromFiles, frozen=True, kw_only=True, forbid_unknown_fi
     """CPU seconds of each case."""
     max_tokens: Annotated[int, msgspec.Meta(ge=1)] = 32_768
 
-    def make(self, base: Path) -> MadeTasks:
-        found = self.read(base, ROW.title)
-        errors: list[SpecError] = []
-        tasks = [task for one in found for task in self._tasks(one, errors)]
-        refuse(errors)
-        chosen = self.chosen(tasks, found)
-        notes = self.unpinned(found)
-        if self.since is None:
-            notes += ("no --since: problems older than the checkpoint may be in its training data",)
-        version = ", ".join(one.name for one in found)
-        return MadeTasks(tasks=chosen, version=version, notes=notes, files={one.name: one.sha256 for one in found})
+    def task_of(self, row: Row) -> Task | None:
+        problem = row.read(_Problem)
+        if problem is None or not self._is_in_window(problem.contest_date.date()):
+            return None
+        try:
+            return self._task(problem)
+        except ValueError as error:
+            row.document.wrong("", f"{problem.question_id}: {error}")
+            return None
 
-    def _tasks(self, file: DataFile, errors: list[SpecError]) -> list[Task]:
-        tasks = []
-        for value, document in file.rows():
-            row = None if document.errors else document.read(_Problem, value, "")
-            if row is not None and self._is_in_window(row.contest_date.date()):
-                try:
-                    tasks.append(self._task(row))
-                except ValueError as error:
-                    document.wrong("", f"{row.question_id}: {error}")
-            errors += document.placed()
-        return tasks
+    def notes(self, tasks: int) -> tuple[str, ...]:  # noqa: ARG002 - a window has any number
+        if self.since is not None:
+            return ()
+        return ("no --since: problems older than the checkpoint may be in its training data",)
 
     def _is_in_window(self, date: dt.date) -> bool:
         return (self.since is None or self.since <= date) and (self.until is None or date <= self.until)

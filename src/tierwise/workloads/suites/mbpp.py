@@ -6,21 +6,15 @@ also the check: they give the function's name.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
 from tierwise.verifiers import PythonTests
 from tierwise.workloads.checks import CheckChoice
-from tierwise.workloads.suites.data import DataFile, FromFiles, refuse
+from tierwise.workloads.suites.data import FromFiles, Row
 from tierwise.workloads.suites.row import Convention, SuiteRow
-from tierwise.workloads.suites.suite import MadeTasks
 from tierwise.workloads.task import Task
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tierwise.spec.errors import SpecError
 
 ROW = SuiteRow(
     name="mbpp",
@@ -57,7 +51,7 @@ PROMPT = (
 )
 
 
-class _Row(msgspec.Struct):
+class _Function(msgspec.Struct):
     """A row of either file."""
 
     task_id: int
@@ -71,6 +65,7 @@ class _Row(msgspec.Struct):
 class Mbpp(FromFiles, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Functions to write from a sentence and assertions."""
 
+    ROW: ClassVar[SuiteRow] = ROW
     FILES: ClassVar[tuple[str, ...]] = ("mbpp.jsonl", "sanitized-mbpp.json")
 
     split: Literal["test", "all"] = "test"
@@ -79,29 +74,17 @@ class Mbpp(FromFiles, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """CPU seconds of one task's tests."""
     max_tokens: Annotated[int, msgspec.Meta(ge=1)] = 1024
 
-    def make(self, base: Path) -> MadeTasks:
-        found = self.read(base, ROW.title)
-        errors: list[SpecError] = []
-        tasks = [task for one in found for task in self._tasks(one, errors)]
-        refuse(errors)
-        chosen = self.chosen(tasks, found)
-        version = ", ".join(one.name for one in found)
-        files = {one.name: one.sha256 for one in found}
-        return MadeTasks(tasks=chosen, version=version, notes=self.unpinned(found), files=files)
+    def task_of(self, row: Row) -> Task | None:
+        found = row.read(_Function)
+        if found is None or (self.split == "test" and found.task_id not in TEST_SPLIT):
+            return None
+        try:
+            return self._task(found)
+        except ValueError as error:
+            row.document.wrong("test_list", str(error))
+            return None
 
-    def _tasks(self, file: DataFile, errors: list[SpecError]) -> list[Task]:
-        tasks = []
-        for value, document in file.rows():
-            row = None if document.errors else document.read(_Row, value, "")
-            if row is not None and (self.split == "all" or row.task_id in TEST_SPLIT):
-                try:
-                    tasks.append(self._task(row))
-                except ValueError as error:
-                    document.wrong("test_list", str(error))
-            errors += document.placed()
-        return tasks
-
-    def _task(self, row: _Row) -> Task:
+    def _task(self, row: _Function) -> Task:
         shown = "\n".join(row.test_list)
         setup = "\n".join([row.test_setup_code, *row.test_imports]).strip()
         tests = PythonTests(tests=f"{shown}\n", setup=setup, seconds=self.seconds)

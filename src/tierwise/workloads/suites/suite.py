@@ -39,8 +39,8 @@ class Suite(Protocol):
         """
 
 
-def pinned_bytes(path: Path, sha256: str | None, what: str) -> bytes:
-    """Read a file and check its SHA-256.
+def pinned_bytes(path: Path, sha256: str | None, what: str) -> tuple[bytes, str]:
+    """A file and its SHA-256, which is checked if it is pinned.
 
     Raises:
         SpecError: the file cannot be read, or its hash differs.
@@ -55,4 +55,4 @@ def pinned_bytes(path: Path, sha256: str | None, what: str) -> bytes:
             f"{path} is not the pinned {what}: its SHA-256 is {found}, expected {sha256.lower()}",
             field="sha256",
         )
-    return raw
+    return raw, found
