@@ -108,7 +108,7 @@ def test_a_run_whose_ledger_is_gone_can_be_compared_and_resumed(config, write_ta
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"accuracy": 1}', "log.json is not a result file of swebench"),
+        ('{"accuracy": 1}', "log.json is not a result file of a known tool"),
         ('{\n"a__b-1": true,\n"a__b-2": maybe}', "log.json:3: not JSON"),
         ('{"a__b-1": true, "a__b-1": false}', "log.json:1: a__b-1: appears twice"),
     ],

@@ -54,6 +54,7 @@ def test_what_evaluates_the_words_of_a_model_says_so():
     assert {name for name, one in MEMBERS.items() if one.runs_code} == {
         "python_tests",
         "stdio",
+        "livecodebench",
         "math_verify",
         "reasoning_gym",
     }
