@@ -253,6 +253,10 @@ class Connection(asyncio.Protocol):
             if not self.is_complete:  # what follows a complete response is nobody's
                 self._fail(InvalidHttp(str(error)))
             self._keeps_alive = False
+        if self.take_on is not None and len(self._blocks) == 1:  # nearly every event that comes alone
+            self._unparsed = 0
+            self._give(self._blocks.pop())
+            return
         self._count_body()
         self._unparsed = 0 if self._has_parsed else self._unparsed + len(data)
         if self._unparsed > HEAD_BYTES and not self.is_complete:
@@ -262,11 +266,16 @@ class Connection(asyncio.Protocol):
                 self._stop_ending()
                 self.release()
         elif self.take_on is not None:
-            self._waits_since = self.loop.time()
-            if (self.held and not self.take_on(self.take())) or self.is_complete:
-                self.take_on = None  # what comes before the reader is back waits for him
-                self._wake()
+            self._give(self.take())
         elif self._waiter is not None and (not self._gathers or self.is_complete or self.held >= GATHERED_BYTES):
+            self._wake()
+
+    def _give(self, block: bytes) -> None:
+        """Give a block, which may be empty, to what takes it in place of a reader."""
+        self._waits_since = self.loop.time()
+        assert self.take_on is not None  # noqa: S101 - checked by the caller
+        if (block and not self.take_on(block)) or self.is_complete:
+            self.take_on = None  # what comes before the reader is back waits for him
             self._wake()
 
     def _count_body(self) -> None:

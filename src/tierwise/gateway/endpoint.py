@@ -123,11 +123,8 @@ class ApiEndpoint:
     ) -> None:
         prices = self._service.prices
 
-        def pass_on(choice: int, chunks: Sequence[Chunk]) -> bool:
-            return events.chunks(choice, chunks, writer.chunk)
-
         async def show(choice: int, chunks: Sequence[Chunk]) -> None:
-            if not pass_on(choice, chunks):
+            if not events.chunks(choice, chunks):
                 await events.caught_up()
 
         async def show_draft(choice: int, number: int, tier: str, chunk: Chunk) -> None:
@@ -139,13 +136,14 @@ class ApiEndpoint:
             context.action.drafts = show_draft
         with EventStream(
             response.exchange,
+            writer.chunk,
             lambda: context.headers_now(None),
             lambda: b": %b\n\n%b" % (context.progress().encode(), writer.beat()),
             is_showing=lambda: context.action.is_showing,
             first_bytes=self._first_bytes,
         ) as events:
             try:
-                await self._lifecycle.answer(context, show, is_stopped=is_stopped, pass_on=pass_on)
+                await self._lifecycle.answer(context, show, is_stopped=is_stopped, pass_on=events.chunks)
             except TierwiseError as error:
                 usage = usage_of(context, prices)
                 if events.has_begun:

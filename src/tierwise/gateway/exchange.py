@@ -230,7 +230,8 @@ class HttpExchange(Exchange):
 
     def write(self, data: bytes) -> None:
         if not self.disconnected:
-            self._connection.transport.write(b"%b%x\r\n%b\r\n" % (self._taken_head(), len(data), data))
+            head = self._taken_head() if self._head else b""
+            self._connection.transport.write(b"%b%x\r\n%b\r\n" % (head, len(data), data))
 
     async def end(self, data: bytes) -> None:
         if not self.is_writable:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -254,11 +255,8 @@ class RelayingSink(ChunkSink):
 
     def __init__(self, first: FirstOutput, number: int, show: ShowChunks, pass_on: PassOnChunks) -> None:
         super().__init__(first, number, show)
-        self._pass_on = pass_on
-
-    def pass_on(self, chunks: Sequence[Chunk]) -> bool:
+        self.pass_on = partial(pass_on, number)
         """As of `run.output.SinkRelay`."""
-        return self._pass_on(self._number, chunks)
 
     async def caught_up(self) -> None:
         """As of `run.output.SinkRelay`."""

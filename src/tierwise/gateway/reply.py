@@ -74,6 +74,7 @@ class EventStream:
 
     Args:
         exchange: what is answered.
+        written: makes the event of a chunk of a choice, given the choice's index.
         headers: called when the headers are sent.
         progress: returns what keeps the stream alive while there is no output: a comment, and events that say nothing.
         is_showing: returns whether a pass is shown as it comes.
@@ -83,6 +84,7 @@ class EventStream:
     def __init__(
         self,
         exchange: Exchange,
+        written: Callable[[int, Chunk], bytes],
         headers: Callable[[], Mapping[str, str]],
         progress: Callable[[], bytes],
         *,
@@ -90,6 +92,7 @@ class EventStream:
         first_bytes: float,
     ) -> None:
         self._exchange = exchange
+        self._written = written
         self._headers = headers
         self._progress = progress
         self._is_showing = is_showing
@@ -114,7 +117,7 @@ class EventStream:
         if self._beginning is not None:
             self._beginning.cancel()
         # These lead back here: all of the request would be left to the garbage collector.
-        del self._timer, self._beginning, self._headers, self._progress, self._is_showing
+        del self._timer, self._beginning, self._written, self._headers, self._progress, self._is_showing
 
     def chunk(self, choice: int, chunk: Chunk, event: bytes) -> None:
         """Add the event of a chunk, or keep it until there is content. Nothing is sent for an empty one."""
@@ -127,15 +130,16 @@ class EventStream:
         else:
             self._held.setdefault(choice, []).append(event)
 
-    def chunks(self, choice: int, chunks: Sequence[Chunk], written: Callable[[int, Chunk], bytes]) -> bool:
-        """Add the events of chunks that came together, as `written` makes them, and `flush`."""
-        if self._has_begun:  # nothing is held back any more
-            events = [event for chunk in chunks if (event := written(choice, chunk))]
-            self._is_silent = self._is_silent and not events
-            self._waiting += events
-        else:
-            for chunk in chunks:
-                self.chunk(choice, chunk, written(choice, chunk))
+    def chunks(self, choice: int, chunks: Sequence[Chunk]) -> bool:
+        """Add the events of chunks that came together, and `flush`."""
+        written = self._written
+        for chunk in chunks:
+            event = written(choice, chunk)
+            if not self._has_begun:
+                self.chunk(choice, chunk, event)
+            elif event:  # nothing is held back any more
+                self._waiting.append(event)
+                self._is_silent = False
         return self.flush()
 
     def event(self, event: bytes) -> None:

@@ -96,14 +96,14 @@ async def _read(
     remarked: Callable[[str], None],
 ) -> str:
     """`follow` for a pass that nothing it produces can end, unless it ignores its limit: no chunk of it is looked at
-    apart from those that came with it.
+    apart from those that came with it, and no budget counts its tokens.
     """
     try:
         if tracker.deadline is None:
-            is_beyond = await _read_to_end(running, tracker, cap, output, remarked)
+            is_beyond = await _read_to_end(running, cap, output, remarked)
         else:
             async with asyncio.timeout_at(tracker.deadline) as clock:
-                is_beyond = await _read_to_end(running, tracker, cap, output, remarked)
+                is_beyond = await _read_to_end(running, cap, output, remarked)
     except TimeoutError:
         if tracker.deadline is None or not clock.expired():
             raise
@@ -117,7 +117,6 @@ async def _read(
 
 async def _read_to_end(
     running: RunningPass,
-    tracker: BudgetTracker,
     cap: int | None,
     output: OutputStream | DraftStream | None,
     remarked: Callable[[str], None],
@@ -126,15 +125,14 @@ async def _read_to_end(
     is_unseen = output is None or output.is_discarded
     relay = None
     if cap is None and not is_unseen and output is not None and output.relay is not None:
-        relay = _Relay(running, tracker, output.relay)
+        relay = _Relay(running, output.relay)
     passes_on = None if relay is None else relay.pass_on
     blocks = running.blocks(cap, at_once=is_unseen and cap is None, pass_on=passes_on)
     try:
         async for chunks in blocks:
             if relay is not None:
                 await relay.caught_up()
-            shown, tokens, thinking = running.add_all(chunks)
-            tracker.pay(tokens, thinking)
+            shown = running.add_all(chunks)
             for chunk in chunks:
                 if chunk.remark and chunk.finish:
                     remarked(chunk.remark)
@@ -149,19 +147,17 @@ async def _read_to_end(
 
 
 class _Relay:
-    """Counts and shows the output of a pass as it comes, without waking the task of the action."""
+    """Records and shows the output of a pass as it comes, without waking the task of the action."""
 
-    def __init__(self, running: RunningPass, tracker: BudgetTracker, to: SinkRelay) -> None:
-        self._running, self._tracker, self._to = running, tracker, to
+    def __init__(self, running: RunningPass, to: SinkRelay) -> None:
+        self._add, self._to = running.relayed, to
         self._is_full = False
         self._error: Exception | None = None
 
     def pass_on(self, chunks: Sequence[Chunk]) -> bool:
         """As of `engine.PassOn`."""
         try:
-            shown, tokens, thinking = self._running.add_all(chunks)
-            self._tracker.pay(tokens, thinking)
-            self._is_full = not self._to.pass_on(shown)
+            self._is_full = not self._to.pass_on(self._add(chunks))
         except Exception as error:  # noqa: BLE001 - raised by `caught_up`, in the task of the action
             self._error = error
         return not self._is_full and self._error is None

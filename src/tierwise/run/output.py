@@ -121,7 +121,10 @@ class OutputStream:
     def pass_on(self, chunks: Sequence[Chunk]) -> bool:
         """As of `SinkRelay`."""
         assert self._relay is not None  # noqa: S101 - else nobody asks
-        said = [chunk for chunk in chunks if chunk.delta or chunk.logprobs]
+        said: list[Chunk] = []
+        for chunk in chunks:  # a comprehension would be a call for each event
+            if chunk.delta or chunk.logprobs:
+                said.append(chunk)
         if not said:
             return True
         if self.has_shown and self.owner_was_seen:

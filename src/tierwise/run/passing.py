@@ -38,6 +38,8 @@ class RunningPass:
         self._began = now()
         self._after = self._began - trace.began
         self._recorder = Recorder()
+        self.relayed = self._recorder.add_all
+        """As `add_all`, for chunks after the first output."""
         self._first_token: float | None = None
         self._mark = tier.deployment.occupancy.enter(self._began)
 
@@ -77,18 +79,11 @@ class RunningPass:
         added = self._recorder.add(chunk)
         return added, self._recorder.metered_reasoning - thought
 
-    def add_all(self, chunks: Sequence[Chunk]) -> tuple[list[Chunk], int, int]:
-        """Add chunks that came together.
-
-        Returns:
-            Each in the form for a client, the completion tokens that they added, and how many of these are thinking.
-        """
+    def add_all(self, chunks: Sequence[Chunk]) -> list[Chunk]:
+        """Add chunks that came together. Returns each in the form for a client."""
         if self._first_token is None and any(chunk.is_output for chunk in chunks):
             self._first_token = now() - self._began
-        recorder = self._recorder
-        tokens, thought = recorder.metered_tokens, recorder.metered_reasoning
-        shown = recorder.add_all(chunks)
-        return shown, recorder.metered_tokens - tokens, recorder.metered_reasoning - thought
+        return self._recorder.add_all(chunks)
 
     def dollars(self, moment: float) -> float:
         """What it has cost so far."""

@@ -56,7 +56,11 @@ class DeltaJoiner:
             with thinking as `reasoning_content`, and with every tool call at an index of its own.
         """
         if len(delta) == 1 and isinstance(content := delta.get("content"), str):  # nearly every delta
-            piece = self._text.add(content)
+            text = self._text
+            if content and content.isascii() and not text.half:
+                text.pieces.append(content)
+                return delta
+            piece = text.add(content)
             if not piece:
                 return {}
             return delta if piece is content else {"content": piece}
@@ -154,35 +158,35 @@ class _TextField:
     """A text that comes in pieces. Half a character at the end of a piece waits for the other half."""
 
     def __init__(self) -> None:
-        self._pieces: list[str] = []
-        self._half = ""
+        self.pieces: list[str] = []
+        self.half = ""
 
     @property
     def joined(self) -> str:
-        if len(self._pieces) > 1:
-            self._pieces = ["".join(self._pieces)]
-        return self._pieces[0] if self._pieces else ""
+        if len(self.pieces) > 1:
+            self.pieces = ["".join(self.pieces)]
+        return self.pieces[0] if self.pieces else ""
 
     def add(self, piece: str) -> str:
         """Returns what can be shown now."""
-        if self._half or not piece.isascii():
+        if self.half or not piece.isascii():
             piece = self._whole(piece)
         if piece:
-            self._pieces.append(piece)
+            self.pieces.append(piece)
         return piece
 
     def end(self) -> str:
-        half, self._half = self._half, ""
+        half, self.half = self.half, ""
         return self.add("\ufffd") if half else ""
 
     def _whole(self, piece: str) -> str:
         if not piece:
             return ""
-        piece, self._half = self._half + piece, ""
+        piece, self.half = self.half + piece, ""
         if _SURROGATE.search(piece) is None:
             return piece
         if "\ud800" <= piece[-1] <= "\udbff":
-            piece, self._half = piece[:-1], piece[-1]
+            piece, self.half = piece[:-1], piece[-1]
         return whole_characters(piece)
 
 

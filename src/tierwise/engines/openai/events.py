@@ -50,7 +50,7 @@ class EventParser:
         self._name = b""
         self._data: list[bytes] = []
         self._after_return = False
-        self._is_between = True
+        self.is_between = True
         """Whether what comes begins a line, and belongs to nothing before it."""
 
     @property
@@ -66,7 +66,7 @@ class EventParser:
     def feed(self, block: bytes) -> list[bytes]:
         """The events that this block completes, without the closing `[DONE]`."""
         found = self._fed(block)
-        self._is_between = not (
+        self.is_between = not (
             self._head
             or self._size
             or self._data
@@ -100,7 +100,7 @@ class EventParser:
         """The events of a block that is nothing but whole events of one line of JSON each, as nearly all are; None for
         any other, which `feed` then reads.
         """
-        if not (self._is_between and block.startswith(b"data: {")) or b"\r" in block:
+        if not (self.is_between and block.startswith(b"data: {")) or b"\r" in block:
             return None
         events = block if block.endswith(b"}\n\n") else block.removesuffix(_DONE)
         each = events[6:-2].split(b"\n\ndata: {")
@@ -110,8 +110,20 @@ class EventParser:
         self._head = None
         self.has_any = True
         if events is not block:
-            self.is_done, self._is_between = True, False
+            self.is_done, self.is_between = True, False
         return Batch(joined, len(each), events)
+
+    def alone(self, block: bytes) -> bytes | None:
+        """The event of a block that is nothing but one of one line of JSON, and not the first; None for any other."""
+        if (
+            self.is_between
+            and block.startswith(b"data: {")
+            and block.endswith(b"}\n\n")
+            and block.find(b"\n") == len(block) - 2
+            and b"\r" not in block
+        ):
+            return block[6:-2]
+        return None
 
     def rest(self) -> list[bytes]:
         """The incomplete event at the end of a stream, if it can be parsed."""

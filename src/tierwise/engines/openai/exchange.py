@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from tierwise.engines.http1 import HttpResponse
 from tierwise.engines.openai.events import EventParser
-from tierwise.engines.openai.wire import NO_REASON, doubted, read_batch
+from tierwise.engines.openai.wire import NO_REASON, doubted, read_batch, read_plain
 from tierwise.spec.call import Chunk
 
 if TYPE_CHECKING:
@@ -92,6 +92,18 @@ class Exchange:
                 return list(map(self._seen, chunks))
         return self._each(batch.each())
 
+    def alone(self, block: bytes) -> Chunk | None:
+        """The chunk of a block that is one event of output with nothing else but counts and names, as nearly all are
+        that come alone after the first; None for any other, which `feed` then reads.
+        """
+        if not self._batches or len(block) > LARGE_BYTES or (event := self._events.alone(block)) is None:
+            return None
+        chunk = read_plain(event)
+        if chunk is None or not chunk.delta or (chunk.usage is not None and not chunk.usage.completion):
+            return None
+        self._is_counted = False
+        return chunk
+
     def last(self, block: bytes) -> list[Chunk]:
         """The chunks of the last block of a pass that was aborted, as far as they can be read."""
         return self.feed(block) if block else []
@@ -161,6 +173,8 @@ class Relay:
 
     def take(self, block: bytes) -> bool:
         """Read a block; false if the one who iterates has to go on."""
+        if (chunk := self._exchange.alone(block)) is not None:
+            return self._pass_on((chunk,))
         if self._exchange.is_large(block):
             self._unread = block
             return False

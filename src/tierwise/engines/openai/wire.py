@@ -212,6 +212,15 @@ def read_event(event: bytes) -> Chunk | Failure:
     return wire.read()
 
 
+def read_plain(event: bytes) -> Chunk | None:
+    """Parse an event with a delta and nothing else but counts and names; None for any other."""
+    try:
+        wire = _decode(event)
+    except (ValueError, RecursionError):
+        return None
+    return None if (delta := wire.plain) is None else wire.having(delta)
+
+
 def read_batch(batch: Batch, *, joins: bool) -> list[Chunk] | None:
     """Parse the events of a batch at once; None where `read_event` has to read each, because one of them is none that
     we expect.
@@ -220,10 +229,9 @@ def read_batch(batch: Batch, *, joins: bool) -> list[Chunk] | None:
         batch: the events.
         joins: whether texts that follow each other become one chunk.
     """
+    if batch.events == 1:
+        return None if (chunk := read_plain(batch.joined)) is None else [chunk]
     try:
-        if batch.events == 1:
-            wire = _decode(batch.joined)
-            return None if (delta := wire.plain) is None else [wire.having(delta)]
         wires = _decode_all(b"[%b]" % batch.joined)
     except (ValueError, RecursionError):
         return None
