@@ -181,7 +181,13 @@ class Visit(Exchange):
         if not self.disconnected:
             self._user.status, self._user.action = status, headers.get("x-tierwise-action", "")
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> bool:
+        if not self._read.is_set():
+            return False
+        self._take(data)
+        return True
+
+    def _take(self, data: bytes) -> None:
         if self.disconnected:
             return
         self._user.received += data
@@ -194,7 +200,7 @@ class Visit(Exchange):
 
     async def end(self, data: bytes) -> None:
         await self.writable()
-        self.write(data)
+        self._take(data)
         self.response_complete = not self.disconnected
 
     @property

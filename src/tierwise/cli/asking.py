@@ -39,8 +39,9 @@ class Posted(Exchange):
         self.status, self.is_stream = status, True
         self.response_started = True
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> bool:
         self.sent.put_nowait(data)
+        return True
 
     async def end(self, data: bytes) -> None:
         self.sent.put_nowait(data)

@@ -112,8 +112,10 @@ class Exchange(ABC):
         """
 
     @abstractmethod
-    def write(self, data: bytes) -> None:
-        """Write a part, which is not empty. The transport keeps what is written while it is not `is_writable`."""
+    def write(self, data: bytes) -> bool:
+        """Write a part, which is not empty, unless the client reads slowly. Returns whether it was written, which is
+        also true, without being done, if the client has left.
+        """
 
     @abstractmethod
     async def end(self, data: bytes) -> None:
@@ -228,10 +230,14 @@ class HttpExchange(Exchange):
     def begin(self, status: int, headers: Mapping[str, str]) -> None:
         self._begin(status, headers, b"transfer-encoding: chunked\r\n")
 
-    def write(self, data: bytes) -> None:
-        if not self.disconnected:
-            head = self._taken_head() if self._head else b""
-            self._connection.transport.write(b"%b%x\r\n%b\r\n" % (head, len(data), data))
+    def write(self, data: bytes) -> bool:
+        if self.disconnected:
+            return True
+        if self._connection.flow.write_paused:
+            return False
+        head = self._taken_head() if self._head else b""
+        self._connection.transport.write(b"%b%x\r\n%b\r\n" % (head, len(data), data))
+        return True
 
     async def end(self, data: bytes) -> None:
         if not self.is_writable:

@@ -154,18 +154,17 @@ class EventStream:
         Returns:
             Whether more events may be added; if not, wait for `caught_up`.
         """
+        waiting = self._waiting
         if not self._exchange.response_started:
             self._beginning = self._beginning or self._loop.call_soon(self._write)
-        else:
-            self._write()
-        return len(self._waiting) < MOST_WAITING
+        elif waiting and self._exchange.write(waiting[0] if len(waiting) == 1 else b"".join(waiting)):
+            waiting.clear()
+        return len(waiting) < MOST_WAITING
 
     def _write(self) -> None:
         if self._waiting and self._exchange.is_writable:
             self._begin()
-            data = b"".join(self._waiting)
-            self._waiting.clear()
-            self._exchange.write(data)
+            self.flush()
 
     async def caught_up(self) -> None:
         """Wait until the client, which reads slowly, has taken what waits."""

@@ -270,27 +270,47 @@ class Recorder:
             The tokens that it added to `metered_tokens`.
         """
         before = self.metered_tokens
-        delta = self._deltas.add(chunk.delta) if chunk.delta else chunk.delta
-        if (
-            delta is chunk.delta
-            and chunk.usage is None
-            and "content" in delta
-            and len(delta) == 1
-            and chunk.logprobs is None
-            and chunk.finish is None
-            and chunk.response is None
-            and chunk.routing is None
-        ):  # nearly every chunk
-            self.has_output = True
-            count = chunk.tokens
-            self._received += count
-            self._since += count
-            self._unseen += count
-            self.shown = chunk
-            if (metered := self._reported.completion + self._unseen) > before:
-                self.metered_tokens = metered
-                return metered - before
-            return 0
+        self.add_all((chunk,))
+        return self.metered_tokens - before
+
+    def add_all(self, chunks: Sequence[Chunk]) -> list[Chunk]:
+        """Add chunks. Returns them in the form for a client, as `shown`."""
+        shown = []
+        for chunk in chunks:
+            delta = self._deltas.add(chunk.delta) if chunk.delta else chunk.delta
+            if (
+                delta is chunk.delta
+                and "content" in delta
+                and len(delta) == 1
+                and chunk.logprobs is None
+                and chunk.finish is None
+                and chunk.response is None
+                and chunk.routing is None
+            ):  # nearly every chunk
+                self.has_output = True
+                tokens = chunk.tokens
+                self._received += tokens
+                self._since += tokens
+                self._unseen += tokens
+                if chunk.usage is not None:
+                    self._report(chunk.usage)
+                if (metered := self._reported.completion + self._unseen) > self.metered_tokens:
+                    self.metered_tokens = metered
+                self.shown = chunk
+            else:
+                self._add(chunk, delta)
+            shown.append(self.shown)
+        return shown
+
+    def _report(self, usage: Usage) -> None:
+        known = self._reported.completion
+        self._reported, self._since = _later(self._reported, usage), 0
+        if self._reported.completion > known:
+            self._unseen = 0
+        self.metered_reasoning = max(self.metered_reasoning, self._reported.reasoning)
+
+    def _add(self, chunk: Chunk, delta: Fields) -> None:
+        """Add a chunk with any fields, and `delta` in the form for a client."""
         thinks = is_thinking(delta)
         tokens: Sequence[Json] = ()
         if chunk.logprobs is not None and isinstance(content := chunk.logprobs.get("content"), list):
@@ -305,10 +325,7 @@ class Recorder:
             self._since += count
             self._unseen += count
         if chunk.usage is not None:
-            known = self._reported.completion
-            self._reported, self._since = _later(self._reported, chunk.usage), 0
-            if self._reported.completion > known:
-                self._unseen = 0
+            self._report(chunk.usage)
         if chunk.finish is not None:
             self.finish = self.finish or chunk.finish
         self.routing = chunk.routing or self.routing
@@ -317,21 +334,11 @@ class Recorder:
             self._response = {**(self._response or {}), **chunk.response}
         is_whole = delta is chunk.delta and chunk.finish is None and chunk.response is None
         self.shown = chunk if is_whole else Chunk(delta=delta, logprobs=chunk.logprobs, usage=chunk.usage)
+        before = self.metered_tokens
         self.metered_tokens = max(before, self._reported.completion + self._unseen)
-        added = self.metered_tokens - before
-        if thinks and added > 0:
-            self._thinking += added
+        if thinks and self.metered_tokens > before:
+            self._thinking += self.metered_tokens - before
             self.metered_reasoning = max(self.metered_reasoning, self._thinking)
-        self.metered_reasoning = max(self.metered_reasoning, self._reported.reasoning)
-        return added
-
-    def add_all(self, chunks: Sequence[Chunk]) -> list[Chunk]:
-        """Add chunks. Returns them in the form for a client, as `shown`."""
-        shown = []
-        for chunk in chunks:
-            self.add(chunk)
-            shown.append(self.shown)
-        return shown
 
     def end(self) -> Chunk:
         """What a client is still to be shown of the output: pieces that waited for others."""

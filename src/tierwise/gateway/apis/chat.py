@@ -25,7 +25,8 @@ _PER_LOGPROB = 100  # characters of one token's record
 
 _OF_RESPONSE = frozenset({"system_fingerprint", "service_tier"})
 
-_PLAIN = b'%b"choices":[{"index":%d,"delta":%b,"finish_reason":null}]}\n\n'
+_PLAIN = b'%b"choices":[{"index":%d,"delta":'
+_PLAIN_END = b',"finish_reason":null}]}\n\n'
 
 _encode = msgspec.json.Encoder().encode
 
@@ -57,6 +58,8 @@ class ChatWriter:
     created: int
     parsed: ParsedRequest
     _begun: bytes = field(init=False, default=b"")
+    _plain: dict[int, bytes] = field(init=False, default_factory=dict)
+    """How an event with nothing but a delta begins, by choice."""
 
     @property
     def _event(self) -> bytes:
@@ -71,7 +74,10 @@ class ChatWriter:
         if "reasoning_content" in delta:
             delta = with_reasoning(delta)
         elif chunk.finish is None and chunk.response is None and not self.parsed.wants_logprobs:  # nearly every one
-            return _PLAIN % (self._event, index, _encode(delta))
+            plain = self._plain.get(index)
+            if plain is None:
+                plain = self._plain[index] = _PLAIN % (self._event, index)
+            return plain + _encode(delta) + _PLAIN_END
         choice: dict[str, Any] = {"index": index, "delta": delta, "finish_reason": chunk.finish}
         if self.parsed.wants_logprobs:
             choice["logprobs"] = chunk.logprobs
