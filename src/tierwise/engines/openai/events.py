@@ -8,6 +8,8 @@ import msgspec
 
 MOST_BYTES = 64 * 1024 * 1024
 """The largest event, and the largest response that is not streamed."""
+LARGE_BYTES = 64 * 1024
+"""Larger events are read in turn."""
 
 _BOM = b"\xef\xbb\xbf"
 _DONE = b"data: [DONE]\n\n"
@@ -114,12 +116,14 @@ class EventParser:
         return Batch(joined, len(each), events)
 
     def alone(self, block: bytes) -> bytes | None:
-        """The event of a block that is nothing but one of one line of JSON, and not the first; None for any other."""
+        """The event of a block, not the first, that is nothing but one event of one line of JSON; None for any other,
+        and for one that takes long to read.
+        """
         if (
             self.is_between
             and block.startswith(b"data: {")
             and block.endswith(b"}\n\n")
-            and block.find(b"\n") == len(block) - 2
+            and block.find(b"\n") == len(block) - 2 < LARGE_BYTES
             and b"\r" not in block
         ):
             return block[6:-2]

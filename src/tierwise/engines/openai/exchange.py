@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, TypeGuard
 from urllib.parse import urlsplit
 
 from tierwise.engines.http1 import HttpResponse
-from tierwise.engines.openai.events import EventParser
+from tierwise.engines.openai.alike import AlikeEvents
+from tierwise.engines.openai.events import LARGE_BYTES, EventParser
 from tierwise.engines.openai.wire import NO_REASON, doubted, read_batch, read_plain
 from tierwise.spec.call import Chunk
 
 if TYPE_CHECKING:
-    from tierwise.engines.engine import PassOn
+    from collections.abc import Sequence
 
-LARGE_BYTES = 64 * 1024
-"""Larger events are read in turn."""
+    from tierwise.engines.engine import PassOn
 
 
 class Exchange:
@@ -42,6 +42,7 @@ class Exchange:
         self._read = read
         self._linger = linger_seconds
         self._events = EventParser()
+        self._alike = AlikeEvents()
         self._batches, self._joins = batches, joins
         self._error: Exception | None = None
         self.has_output = False
@@ -92,17 +93,22 @@ class Exchange:
                 return list(map(self._seen, chunks))
         return self._each(batch.each())
 
-    def alone(self, block: bytes) -> Chunk | None:
-        """The chunk of a block that is one event of output with nothing else but counts and names, as nearly all are
-        that come alone after the first; None for any other, which `feed` then reads.
+    def output(self, block: bytes) -> Sequence[Chunk]:
+        """The chunks of a block whose events are output with nothing else but counts and names, as nearly all are after
+        the first: of events that are like one before, or of one that comes alone. None of any other block, which `feed`
+        then reads.
         """
-        if not self._batches or len(block) > LARGE_BYTES or (event := self._events.alone(block)) is None:
-            return None
-        chunk = read_plain(event)
-        if chunk is None or not chunk.delta or (chunk.usage is not None and not chunk.usage.completion):
-            return None
+        if not (self._batches and self._events.is_between):
+            return ()
+        if not (chunks := self._alike.read(block)):
+            if not (event := self._events.alone(block)) or (chunk := read_plain(event)) is None:
+                return ()
+            if not chunk.delta or (chunk.usage is not None and not chunk.usage.completion):
+                return ()
+            self._alike.note(event, chunk)
+            chunks = (chunk,)
         self._is_counted = False
-        return chunk
+        return chunks
 
     def last(self, block: bytes) -> list[Chunk]:
         """The chunks of the last block of a pass that was aborted, as far as they can be read."""
@@ -173,13 +179,14 @@ class Relay:
 
     def take(self, block: bytes) -> bool:
         """Read a block; false if the one who iterates has to go on."""
-        if (chunk := self._exchange.alone(block)) is not None:
-            return self._pass_on((chunk,))
-        if self._exchange.is_large(block):
+        exchange = self._exchange
+        if chunks := exchange.output(block):
+            return self._pass_on(chunks)
+        if exchange.is_large(block):
             self._unread = block
             return False
-        chunks = self._exchange.feed(block)
-        if not self._exchange.goes_on:
+        chunks = exchange.feed(block)
+        if not exchange.goes_on:
             self._left = chunks
             return False
         return not chunks or self._pass_on(chunks)
