@@ -47,6 +47,41 @@ class Keeper(Protocol):
 class Connection(asyncio.Protocol):
     """A connection with one request at a time."""
 
+    __slots__ = (
+        "_blocks",
+        "_counted",
+        "_ending",
+        "_ends_with_connection",
+        "_gathers",
+        "_has_head",
+        "_has_parsed",
+        "_head_bytes",
+        "_idle_since",
+        "_is_lost",
+        "_is_paused",
+        "_keeps_alive",
+        "_parser",
+        "_pool",
+        "_silence",
+        "_silent_seconds",
+        "_unparsed",
+        "_waiter",
+        "_waits_since",
+        "encoding",
+        "error",
+        "has_spoken",
+        "held",
+        "is_complete",
+        "is_idle",
+        "loop",
+        "on_body",
+        "pairs",
+        "place",
+        "status",
+        "take_on",
+        "transport",
+    )
+
     def __init__(self, pool: Keeper, place: tuple[str, int], loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.place = place

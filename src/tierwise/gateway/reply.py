@@ -81,6 +81,23 @@ class EventStream:
         first_bytes: seconds.
     """
 
+    __slots__ = (
+        "_began",
+        "_beginning",
+        "_exchange",
+        "_first_bytes",
+        "_has_begun",
+        "_headers",
+        "_held",
+        "_is_showing",
+        "_is_silent",
+        "_loop",
+        "_progress",
+        "_timer",
+        "_waiting",
+        "_written",
+    )
+
     def __init__(
         self,
         exchange: Exchange,

@@ -149,6 +149,8 @@ async def _read_to_end(
 class _Relay:
     """Records and shows the output of a pass as it comes, without waking the task of the action."""
 
+    __slots__ = ("_add", "_error", "_is_full", "_to")
+
     def __init__(self, running: RunningPass, to: SinkRelay) -> None:
         self._add, self._to = running.relayed, to
         self._is_full = False

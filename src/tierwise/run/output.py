@@ -70,6 +70,8 @@ class OutputStream:
         tier: the owner's tier.
     """
 
+    __slots__ = ("_has_begun", "_late", "_relay", "_sink", "has_ended", "has_shown", "owner", "owner_was_seen", "tier")
+
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
         self._relay = cast("SinkRelay", sink) if hasattr(sink, "pass_on") else None
@@ -121,10 +123,7 @@ class OutputStream:
     def pass_on(self, chunks: Sequence[Chunk]) -> bool:
         """As of `SinkRelay`."""
         assert self._relay is not None  # noqa: S101 - else nobody asks
-        said: list[Chunk] = []
-        for chunk in chunks:  # a comprehension would be a call for each event
-            if chunk.delta or chunk.logprobs:
-                said.append(chunk)
+        said = [chunk for chunk in chunks if chunk.delta or chunk.logprobs]
         if not said:
             return True
         if self.has_shown and self.owner_was_seen:

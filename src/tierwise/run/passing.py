@@ -17,6 +17,28 @@ from tierwise.spec.clock import now
 class RunningPass:
     """Follows one call on a tier's deployment until it becomes a `Pass`."""
 
+    __slots__ = (
+        "_after",
+        "_began",
+        "_call",
+        "_first_token",
+        "_mark",
+        "_prices",
+        "_recorder",
+        "_retry_of",
+        "_tier",
+        "dollars_per_second",
+        "error",
+        "is_unaffordable",
+        "lacking",
+        "number",
+        "on_cut",
+        "on_look",
+        "outcome",
+        "relayed",
+        "was_watched_out",
+    )
+
     def __init__(
         self, call: Call, tier: Tier, trace: Trace, *, number: int, retry_of: int | None, prices: PriceBook
     ) -> None:

@@ -224,6 +224,25 @@ class Recorder:
         shown: the last chunk in the form for a client, without its finish reason: more output may follow that.
     """
 
+    __slots__ = (
+        "_deltas",
+        "_logprobs",
+        "_received",
+        "_reported",
+        "_response",
+        "_scores",
+        "_since",
+        "_thinking",
+        "_thought",
+        "_unseen",
+        "finish",
+        "has_output",
+        "metered_reasoning",
+        "metered_tokens",
+        "routing",
+        "shown",
+    )
+
     def __init__(self) -> None:
         self._reported = _UNCOUNTED  # the engine's highest count
         self._since = 0  # completion tokens received since

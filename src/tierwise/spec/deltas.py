@@ -29,6 +29,8 @@ class DeltaJoiner:
         extra: message fields without a field in `Completion`.
     """
 
+    __slots__ = ("_calls", "_others", "_reasoning", "_text", "extra")
+
     def __init__(self) -> None:
         self._text, self._reasoning = _TextField(), _TextField()
         self._others: dict[str, _TextField] = {}
@@ -56,11 +58,11 @@ class DeltaJoiner:
             with thinking as `reasoning_content`, and with every tool call at an index of its own.
         """
         if len(delta) == 1 and isinstance(content := delta.get("content"), str):  # nearly every delta
-            text = self._text
-            if content and content.isascii() and not text.half:
-                text.pieces.append(content)
+            field = self._text
+            if content and content.isascii() and not field.half:
+                field.pieces.append(content)
                 return delta
-            piece = text.add(content)
+            piece = field.add(content)
             if not piece:
                 return {}
             return delta if piece is content else {"content": piece}
@@ -156,6 +158,8 @@ def _read_content(value: Any) -> tuple[str, str]:
 
 class _TextField:
     """A text that comes in pieces. Half a character at the end of a piece waits for the other half."""
+
+    __slots__ = ("half", "pieces")
 
     def __init__(self) -> None:
         self.pieces: list[str] = []
@@ -285,6 +289,8 @@ def _merge(fields: dict[str, Json], name: str, value: Json) -> Json:
 
 class _ToolCalls:
     """The calls of one message."""
+
+    __slots__ = ("_at", "_calls", "_current")
 
     def __init__(self) -> None:
         self._calls: list[_ToolCall] = []

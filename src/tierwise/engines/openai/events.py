@@ -37,6 +37,20 @@ class EventParser:
     document instead of a stream is collected as such.
     """
 
+    __slots__ = (
+        "_after_return",
+        "_data",
+        "_document",
+        "_head",
+        "_line",
+        "_name",
+        "_size",
+        "foreign",
+        "has_any",
+        "is_between",
+        "is_done",
+    )
+
     def __init__(self) -> None:
         self.is_done = False
         """Whether `[DONE]` was received. What follows it is ignored."""

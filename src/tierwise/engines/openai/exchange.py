@@ -34,6 +34,21 @@ class Exchange:
         ends_at: the time of the event loop after which nothing more is expected; None before the finish reason.
     """
 
+    __slots__ = (
+        "_alike",
+        "_batches",
+        "_error",
+        "_events",
+        "_is_counted",
+        "_joins",
+        "_linger",
+        "_read",
+        "_remark",
+        "ends_at",
+        "has_output",
+        "is_finished",
+    )
+
     def __init__(
         self, read: Callable[[bytes], Chunk], *, batches: bool, joins: bool = False, linger_seconds: float
     ) -> None:
@@ -100,7 +115,8 @@ class Exchange:
         """
         if not (self._batches and self._events.is_between):
             return ()
-        if not (chunks := self._alike.read(block)):
+        chunks: Sequence[Chunk] | None = self._alike.read(block)
+        if not chunks:
             if not (event := self._events.alone(block)) or (chunk := read_plain(event)) is None:
                 return ()
             if not chunk.delta or (chunk.usage is not None and not chunk.usage.completion):
@@ -165,6 +181,8 @@ class Exchange:
 
 class Relay:
     """Gives output as it comes to `pass_on`, of `engine.SendsBlocks`, while nobody waits for the chunks."""
+
+    __slots__ = ("_exchange", "_left", "_pass_on", "_unread")
 
     def __init__(self, exchange: Exchange, pass_on: PassOn) -> None:
         self._exchange, self._pass_on = exchange, pass_on

@@ -230,7 +230,7 @@ def read_batch(batch: Batch, *, joins: bool) -> list[Chunk] | None:
         joins: whether texts that follow each other become one chunk.
     """
     if batch.events == 1:
-        return None if (chunk := read_plain(batch.joined)) is None else [chunk]
+        return None if (only := read_plain(batch.joined)) is None else [only]
     try:
         wires = _decode_all(b"[%b]" % batch.joined)
     except (ValueError, RecursionError):
