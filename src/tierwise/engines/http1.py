@@ -170,6 +170,8 @@ class HttpPool:
 class HttpResponse:
     """A response whose head is there. Leaving it in the middle closes its connection, which aborts it in the server."""
 
+    __slots__ = ("_connection", "_inflating", "_pairs", "status")
+
     def __init__(self, connection: Connection) -> None:
         self._connection: Connection | None = connection
         self.status = connection.status

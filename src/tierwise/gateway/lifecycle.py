@@ -238,6 +238,8 @@ class ChunkSink:
     It does not know the request, which knows it: each would keep the other until a garbage collection.
     """
 
+    __slots__ = ("_first", "_number", "_show")
+
     def __init__(self, first: FirstOutput, number: int, show: ShowChunks) -> None:
         self._first = first
         self._number = number
@@ -252,6 +254,8 @@ class ChunkSink:
 
 class RelayingSink(ChunkSink):
     """A sink that also takes chunks without waiting."""
+
+    __slots__ = ("pass_on",)
 
     def __init__(self, first: FirstOutput, number: int, show: ShowChunks, pass_on: PassOnChunks) -> None:
         super().__init__(first, number, show)

@@ -43,6 +43,27 @@ class Action:
         prices: what passes cost, for budgets of dollars; nothing if None.
     """
 
+    __slots__ = (
+        "_budget",
+        "_choices",
+        "_code_runs",
+        "_count",
+        "_group",
+        "_judges",
+        "_of_each",
+        "_prices",
+        "_prompts",
+        "_served",
+        "_slots",
+        "_tier",
+        "_tiers",
+        "_trace",
+        "_tracker",
+        "_verifier",
+        "drafts",
+        "purse",
+    )
+
     def __init__(
         self,
         tier: Tier,

@@ -104,6 +104,28 @@ class BudgetTracker:
         is_declared: whether the bounds are those of a tier or a request, and not a policy's own division of them.
     """
 
+    __slots__ = (
+        "_around",
+        "_began",
+        "_bounds_dollars",
+        "_bounds_reasoning",
+        "_bounds_starts",
+        "_bounds_tokens",
+        "_budget",
+        "_completion_tokens",
+        "_dollars",
+        "_inside",
+        "_is_declared",
+        "_leaving",
+        "_of_tiers",
+        "_passes",
+        "_reasoning_tokens",
+        "_reserved",
+        "_running",
+        "deadline",
+        "has_dollars",
+    )
+
     def __init__(
         self,
         budget: Budget,

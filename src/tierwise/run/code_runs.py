@@ -9,6 +9,8 @@ from tierwise.spec.clock import now
 class CodeRuns:
     """The ceiling of one action. About as many sandboxes as cores run at once, so CPU time is bounded too."""
 
+    __slots__ = ("_ends_at", "_started")
+
     def __init__(self) -> None:
         self._started = 0
         self._ends_at = 0.0

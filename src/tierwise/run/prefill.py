@@ -54,6 +54,8 @@ class SharedPrompts:
         choices: how many choices answer the user's prompt, each with passes of its own.
     """
 
+    __slots__ = ("_choices", "_known")
+
     def __init__(self, choices: int = 1) -> None:
         self._choices = choices
         self._known: list[SharedPrompt] = []

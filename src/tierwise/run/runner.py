@@ -47,6 +47,8 @@ class PassRunner:
         watches: makes the watch of each candidate that is called without one.
     """
 
+    __slots__ = ("_choice", "_fills", "_path", "_shows", "_tier", "_tracker", "_watches", "drafts")
+
     def __init__(
         self,
         choice: ChoiceState,

@@ -17,6 +17,8 @@ class SharedSlots:
     A panel already starts no more than that for one choice; `n` choices, each with its policy, share them here.
     """
 
+    __slots__ = ("_of",)
+
     def __init__(self) -> None:
         self._of: dict[str, asyncio.Semaphore] = {}
 

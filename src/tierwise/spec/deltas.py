@@ -202,6 +202,8 @@ def whole_characters(text: str) -> str:
 class _ToolCall:
     """One call under way."""
 
+    __slots__ = ("_inner", "_outer", "_payload", "id", "index", "input", "is_shown", "name", "type")
+
     def __init__(self, index: int) -> None:
         self.index = index
         self.id = ""

@@ -27,6 +27,8 @@ class Receiver:
         pass_on: as of `engine.SendsBlocks`.
     """
 
+    __slots__ = ("_aborted", "_answer", "_at_once", "_exchange", "_large", "_relay")
+
     def __init__(
         self, exchange: Exchange, answer: Body | HttpResponse, *, at_once: bool, pass_on: PassOn | None
     ) -> None:
