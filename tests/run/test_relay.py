@@ -97,6 +97,16 @@ def test_half_a_character_at_the_start_is_not_shown():
     assert sink.chunks[0].delta == {"role": "assistant", "content": "😀"}
 
 
+@pytest.mark.parametrize("step", [0.0, 0.001], ids=["at once", "paced"])
+def test_texts_of_all_kinds_are_passed_on_as_they_are(step):
+    text = " ".join(['a "quoted" word', "a\nline", "C:\\new", "é 日本 😀", "\u2028", "{}", '","', "data:", "\ttab"] * 4)
+    sink = Relay()
+    answer, trace, server = act(sink, HttpReply(text=text, step=step))
+    assert isinstance(answer, Answer)
+    assert sink.text == answer.completion.text == text
+    assert trace.passes[0].usage.completion == server.produced.completion
+
+
 def test_an_error_of_the_sink_is_raised_in_the_action():
     answer, trace, _ = act(Breaks(), HttpReply(text=WORDS, step=0.001))
     assert isinstance(answer, PolicyError)
