@@ -56,4 +56,5 @@ def test_what_evaluates_the_words_of_a_model_says_so():
         "stdio",
         "math_verify",
         "reasoning_gym",
+        "repository_tests",
     }

@@ -819,6 +819,21 @@ asyncio.run(run_python(sys.argv[2], using=sys.argv[1]))
 """
 
 
+def test_a_loopback_reaches_itself_and_nothing_else_of_this_machine(using):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        source = f"""
+            import socket
+            with socket.create_server(("127.0.0.1", 0)) as own:
+                print(socket.create_connection(own.getsockname()).getpeername() == own.getsockname())
+            for place in ({server.getsockname()}, ("1.1.1.1", 53)):
+                try:
+                    print("reached", socket.create_connection(place, timeout=3))
+                except OSError as error:
+                    print(type(error).__name__)
+        """
+        assert said(source, using, loopback=True) == "True\nConnectionRefusedError\nOSError\n"
+
+
 # Where it cannot be had, and for whom it can
 
 

@@ -1,8 +1,8 @@
 """The first process in the sandbox, whose child drops all privileges before it becomes the program.
 
 It is never imported: a bare interpreter gets it as text, where Tierwise is not installed. Arguments: 1 if it starts as
-root, 1 if the program runs in this interpreter, CPU seconds, bytes of address space, processes, bytes of scratch; then,
-unless bubblewrap has set up the mounts, what to mount, three words each.
+root, 1 if the program runs in this interpreter, CPU seconds, bytes of address space, processes, bytes of scratch, open
+files, 1 for sockets of the network; then, unless bubblewrap has set up the mounts, what to mount, three words each.
 """
 
 # pathlib takes as long to import as the rest together, and this /tmp is private:
@@ -18,7 +18,6 @@ import sys
 
 NOBODY = 65534
 PROGRAM = "/tmp/program.py"
-OPEN_FILES = 64  # each may be a socket, whose buffers no other limit covers
 
 NEW_USER = 0x10000000
 NEW_REST = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x20000000 | 0x40000000  # mount cgroup uts ipc pid net
@@ -69,7 +68,7 @@ def call(name: str, *arguments: int | bytes | None) -> None:
         raise OSError(ctypes.get_errno(), f"{name}: {os.strerror(ctypes.get_errno())}")
 
 
-def enter(*, as_root: bool, view: list[str], scratch: int) -> None:
+def enter(*, as_root: bool, view: list[str], scratch: int, loopback: bool) -> None:
     """Set up namespaces and mounts as bubblewrap does; returns only in pid 1 of the new namespace."""
     uid, gid = os.geteuid(), os.getegid()
     call("unshare", NEW_REST | (0 if as_root else NEW_USER))
@@ -82,6 +81,8 @@ def enter(*, as_root: bool, view: list[str], scratch: int) -> None:
         outlive(first)
     call("prctl", PR_SET_PDEATHSIG, SIGKILL)
     call("sethostname", b"sandbox", 7)
+    if loopback:
+        raise_loopback()
     call("mount", b"none", b"/", None, REC | PRIVATE, None)
     call("mount", b"tmpfs", b"/tmp", b"tmpfs", NOSUID | NODEV, b"size=1m,mode=0755")
     os.mkdir("/tmp/.host")
@@ -96,6 +97,15 @@ def enter(*, as_root: bool, view: list[str], scratch: int) -> None:
     protect("/", READ_ONLY | NOSUID | NODEV)
 
 
+def raise_loopback() -> None:
+    """Bring up `lo`, the only interface of the new network namespace: SIOCSIFFLAGS with IFF_UP and IFF_RUNNING."""
+    import fcntl  # noqa: PLC0415 -- few programs want sockets
+    import socket  # noqa: PLC0415
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        fcntl.ioctl(any_socket, 0x8914, struct.pack("16sH14x", b"lo", 0x41))
+
+
 def show(kind: str, source: str, target: str) -> None:
     place = os.fsencode(target)
     if kind == "empty":
@@ -103,11 +113,12 @@ def show(kind: str, source: str, target: str) -> None:
         return
     os.makedirs(os.path.dirname(target), exist_ok=True)
     if kind == "link":
-        os.symlink(source, target)
+        if not os.path.lexists(target):
+            os.symlink(source, target)
         return
     source = f"/.host{source}"
     if os.path.isdir(source):
-        os.mkdir(target)
+        os.makedirs(target, exist_ok=True)
     else:
         os.close(os.open(target, os.O_CREAT))
     call("mount", os.fsencode(source), place, None, BIND | REC, None)
@@ -132,7 +143,9 @@ def outlive(child: int) -> None:
             os._exit(code if code >= 0 else 128 - code)
 
 
-def confine(*, as_root: bool, cpu_seconds: int, memory: int, processes: int, scratch: int) -> None:
+def confine(
+    *, as_root: bool, cpu_seconds: int, memory: int, processes: int, scratch: int, open_files: int, loopback: bool
+) -> None:
     """Drop identity, privileges and resources irreversibly."""
     if as_root:
         os.setgroups([])
@@ -146,25 +159,29 @@ def confine(*, as_root: bool, cpu_seconds: int, memory: int, processes: int, scr
         (resource.RLIMIT_AS, memory),
         (resource.RLIMIT_NPROC, processes),
         (resource.RLIMIT_FSIZE, scratch),
-        (resource.RLIMIT_NOFILE, OPEN_FILES),
+        (resource.RLIMIT_NOFILE, open_files),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_MEMLOCK, 0),
         (resource.RLIMIT_MSGQUEUE, 0),
     ):
         resource.setrlimit(what, (most, most))
-    filter_system_calls()
+    filter_system_calls(loopback=loopback)
 
 
-def filter_system_calls() -> None:
+def filter_system_calls(*, loopback: bool = False) -> None:
     call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    code = system_call_filter()
+    code = system_call_filter(families=(1, 2, 10) if loopback else (1,))
     held = ctypes.create_string_buffer(code)
     program = struct.pack("HxxxxxxQ", len(code) // 8, ctypes.addressof(held))
     call("prctl", PR_SET_SECCOMP, 2, program, 0, 0)
 
 
-def system_call_filter() -> bytes:
-    """Classic BPF over `struct seccomp_data`: number at 0, architecture at 4, low halves of the arguments from 16."""
+def system_call_filter(*, families: tuple[int, ...]) -> bytes:
+    """Classic BPF over `struct seccomp_data`: number at 0, architecture at 4, low halves of the arguments from 16.
+
+    Families of sockets: AF_UNIX, which asyncio and multiprocessing need and which reaches nothing outside; AF_INET and
+    AF_INET6, which reach no further than the sandbox's own loopback.
+    """
     if os.uname().machine not in MACHINES:
         raise OSError(errno.ENOSYS, f"no system call filter for {os.uname().machine}: only for {', '.join(MACHINES)}")
     column, architecture = MACHINES[os.uname().machine]
@@ -200,9 +217,9 @@ def system_call_filter() -> bytes:
         *((equal, len(BUFFER_SIZES) - place, 0, option) for place, option in enumerate(BUFFER_SIZES)),
         (answer, 0, 0, ALLOW),
         (answer, 0, 0, DENY | errno.EPERM),
-        (equal, 0, 3, SOCKET[column]),
+        (equal, 0, 2 + len(families), SOCKET[column]),
         (load, 0, 0, 16),
-        (equal, 1, 0, 1),  # AF_UNIX: asyncio and multiprocessing need it, and it reaches nothing outside
+        *((equal, len(families) - place, 0, one) for place, one in enumerate(families)),
         (answer, 0, 0, DENY | errno.EPERM),
         (answer, 0, 0, ALLOW),
     ]
@@ -220,7 +237,7 @@ def exactly(count: int) -> bytes:
     return b"".join(parts)
 
 
-def become_the_program(*, stays: bool) -> None:
+def become_the_program(*, stays: bool, open_files: int) -> None:
     """Report readiness, read the source from stdin, and run it: in a fresh interpreter, or here if it is our own, which
     saves the start of one.
     """
@@ -232,7 +249,7 @@ def become_the_program(*, stays: bool) -> None:
     source = exactly(int(length))
     home = {"HOME": "/tmp", "TMPDIR": "/tmp", "LANG": "C.UTF-8", "PATH": "/usr/bin", "PYTHONHASHSEED": "0"}
     if stays:
-        os.closerange(3, OPEN_FILES)
+        os.closerange(3, open_files)
         os.environ.update(home)
         sys.argv[:] = [PROGRAM]
         program = sys.modules["__main__"] = type(sys)("__main__")
@@ -240,19 +257,27 @@ def become_the_program(*, stays: bool) -> None:
         return
     with open(PROGRAM, "wb") as file:
         file.write(source)
-    os.closerange(3, OPEN_FILES)
+    os.closerange(3, open_files)
     os.execve(sys.executable, [sys.executable, "-s", "-P", "-S", "-B", "-X", "utf8", PROGRAM], home)  # noqa: S606
 
 
 def main() -> None:
-    as_root, stays, cpu_seconds, memory, processes, scratch = map(int, sys.argv[1:7])
-    if view := sys.argv[7:]:
-        enter(as_root=bool(as_root), view=view, scratch=scratch)
+    as_root, stays, cpu_seconds, memory, processes, scratch, open_files, loopback = map(int, sys.argv[1:9])
+    if view := sys.argv[9:]:
+        enter(as_root=bool(as_root), view=view, scratch=scratch, loopback=bool(loopback))
     if child := os.fork():
         outlive(child)
     ours = 0 if as_root else 2 if view else 1  # processes of this file that share the program's user namespace
-    confine(as_root=bool(as_root), cpu_seconds=cpu_seconds, memory=memory, processes=processes + ours, scratch=scratch)
-    become_the_program(stays=bool(stays))
+    confine(
+        as_root=bool(as_root),
+        cpu_seconds=cpu_seconds,
+        memory=memory,
+        processes=processes + ours,
+        scratch=scratch,
+        open_files=open_files,
+        loopback=bool(loopback),
+    )
+    become_the_program(stays=bool(stays), open_files=open_files)
 
 
 if __name__ == "__main__":
