@@ -1,0 +1,137 @@
+"""`tierwise workload from-git`: makes a workload from a repository's history."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from tierwise.mining.history import Candidate
+    from tierwise.mining.made import Mined
+    from tierwise.verifiers.repository.check import RepositoryTests
+
+
+class ScopeChoice(StrEnum):
+    """Which tests must stay."""
+
+    CHANGED = "changed"
+    FOLDER = "folder"
+    SUITE = "suite"
+
+
+Repo = Annotated[Path, typer.Argument(metavar="REPO", help="A clone with its whole history.")]
+Tests = Annotated[
+    str,
+    typer.Option(
+        help="The command that runs tests: pytest, or any that writes JUnit XML to {junit} and takes {files}."
+    ),
+]
+Issues = Annotated[Path | None, typer.Option(help="Issues, as `gh issue list --json number,title,body` prints them.")]
+Scope = Annotated[
+    ScopeChoice,
+    typer.Option(help="Tests that must stay: of the changed files, of their folders, or of the whole suite."),
+]
+Repeats = Annotated[
+    int, typer.Option(min=2, max=20, help="Runs of the tests before and after each commit, to find flaky ones.")
+]
+Python = Annotated[str, typer.Option(help="Interpreter of the environments: 3.12, python3.12 or a path.")]
+Install = Annotated[
+    str, typer.Option(help="Installs the environment, in place of the rule: 'pip install -e .\\[dev]'.")
+]
+Context = Annotated[int, typer.Option(min=500, help="Files shown in a prompt, at four characters a token.")]
+Released = Annotated[
+    str, typer.Option(help="Release date of the checkpoint, 2026-01-31: older commits may be known to it.")
+]
+
+
+def from_git(
+    repository: Repo,
+    tests: Tests,
+    out: Annotated[Path, typer.Option(help="New directory.")],
+    since: Annotated[str, typer.Option(help="Only commits since 2026-01-31 (UTC), or 24h, 7d ago.")] = "",
+    limit: Annotated[int, typer.Option(min=1, help="Try the newest N commits that change code and tests.")] = 100,
+    issues: Issues = None,
+    pass_to_pass: Scope = ScopeChoice.FOLDER,
+    repeats: Repeats = 2,
+    python: Python = "python3",
+    install: Install = "",
+    seconds: Annotated[float, typer.Option(min=1, max=86_400, help="Longest run of the tests.")] = 600.0,
+    context_tokens: Context = 16_000,
+    released: Released = "",
+) -> None:
+    """Make a workload from a repository's history: each task is a commit, checked by its own tests.
+
+    Runs the tests before and after each commit in the sandbox, without a network. Calls no model.
+    """
+    import asyncio
+
+    from tierwise.mining.history import read_issues
+    from tierwise.mining.made import Wanted, mine
+    from tierwise.mining.validate import Settings
+    from tierwise.spec.errors import SpecError
+
+    if out.suffix == ".jsonl":
+        raise SpecError(f"{out} would be a file, but the tasks need a directory; give another name", field="--out")
+    wanted = Wanted(
+        repository=repository,
+        since=_moment(since),
+        limit=limit,
+        issues={} if issues is None else read_issues(issues),
+        tokens=context_tokens,
+    )
+    settings = Settings(
+        tests=tests,
+        scope=pass_to_pass.value,
+        repeats=repeats,
+        python=python,
+        install=install,
+        seconds=seconds,
+        released=_day(released),
+    )
+    _print_mined(asyncio.run(mine(wanted, settings, out, _tell)), out)
+
+
+def _moment(since: str) -> str:
+    from datetime import UTC, datetime
+
+    from tierwise.cli.ledger import moment
+
+    return datetime.fromtimestamp(moment(since), UTC).isoformat() if since else ""
+
+
+def _day(released: str) -> str:
+    from datetime import date
+
+    from tierwise.spec.errors import SpecError
+
+    try:
+        return date.fromisoformat(released).isoformat() if released else ""
+    except ValueError as error:
+        raise SpecError(f"{released!r} is not a date; write 2026-01-31", field="--released") from error
+
+
+def _tell(candidate: Candidate, check: RepositoryTests | str) -> None:
+    subject = candidate.message.split("\n", 1)[0][:60]
+    if isinstance(check, str):
+        print(f"- {candidate.commit[:12]} {subject}: {check}", flush=True)
+        return
+    flaky = f", {len(check.validated.flaky)} flaky" if check.validated and check.validated.flaky else ""
+    counts = f"{len(check.fail_to_pass)} fail to pass, {len(check.pass_to_pass)} pass to pass{flaky}"
+    print(f"+ {candidate.commit[:12]} {subject}: {counts}", flush=True)
+
+
+def _print_mined(found: Mined, out: Path) -> None:
+    from tierwise.workloads.files.small_sample import small_sample
+
+    spent = found.seconds
+    print(f"{out}: {len(found.tasks)} tasks of {len(found.rows)} commits of {found.name} that change code and tests")
+    work = spent["total"] - spent["environments"]
+    print(
+        f"  {work:.0f} s beside environments ({spent['environments']:.0f} s), of which tests ran {spent['tests']:.0f} s"
+        + (f": {work / spent['tests']:.2f} ×" if spent["tests"] else "")
+    )
+    if note := small_sample(len(found.tasks)):
+        print(f"note: {note}")
