@@ -819,10 +819,12 @@ asyncio.run(run_python(sys.argv[2], using=sys.argv[1]))
 """
 
 
-def test_a_loopback_reaches_itself_and_nothing_else_of_this_machine(using):
+def test_a_program_with_ipc_shares_memory_and_its_sockets_reach_nothing_else_of_this_machine(using):
     with socket.create_server(("127.0.0.1", 0)) as server:
         source = f"""
-            import socket
+            import mmap, os, socket
+            mmap.mmap(-1, 4096)
+            os.memfd_create("shared")
             with socket.create_server(("127.0.0.1", 0)) as own:
                 print(socket.create_connection(own.getsockname()).getpeername() == own.getsockname())
             for place in ({server.getsockname()}, ("1.1.1.1", 53)):
@@ -831,7 +833,7 @@ def test_a_loopback_reaches_itself_and_nothing_else_of_this_machine(using):
                 except OSError as error:
                     print(type(error).__name__)
         """
-        assert said(source, using, loopback=True) == "True\nConnectionRefusedError\nOSError\n"
+        assert said(source, using, ipc=True) == "True\nConnectionRefusedError\nOSError\n"
 
 
 PROCESSES = """
@@ -872,7 +874,7 @@ FORBIDDEN = """
 import asyncio, os
 from tierwise.verifiers import sandbox
 from tierwise.verifiers.sandbox import inside
-inside.filter_system_calls(inside.system_call_filter(loopback=False))  # this process can make no user namespace now
+inside.filter_system_calls(inside.system_call_filter(ipc=False))  # this process can make no user namespace now
 os.environ["PATH"] = "/nowhere"
 for name in ("bubblewrap", "unshare"):
     found = sandbox.backend(name)

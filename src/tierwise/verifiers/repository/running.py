@@ -132,7 +132,7 @@ async def run_tests(state: State, command: Sequence[str], environment: Environme
         scratch_bytes=2 * GIB,
         files=200_000,
         open_files=1024,
-        loopback=True,
+        ipc=True,
     )
     done = await run_for_grade(_inside(), limits=limits, shown=_shown(environment), stdin=stdin)
     if done.stopped:
@@ -203,4 +203,9 @@ def reason(ran: Ran) -> str:
     if not ran.has_results:
         last = next(reversed(ran.tail.strip().splitlines()), "")
         return f"wrote no results (exit code {ran.exit_code}): {last[:200]}"
+    for said in ran.failures:
+        lines = [line.strip() for line in said.split("\n") if line.strip()]
+        errors = [line.removeprefix("E").strip() for line in lines if line.startswith("E  ")]
+        if shown := (errors or lines)[:1]:
+            return f"fails with {shown[0][:200]!r}"
     return ""

@@ -2,7 +2,7 @@
 
 It is never imported: a bare interpreter gets it as text, where Tierwise is not installed. An agent's sandbox
 (`environments/inside.py`) calls its functions. Arguments: 1 if it starts as root, 1 if the program runs in this
-interpreter, CPU seconds, bytes of address space, processes, bytes of scratch, open files, 1 for sockets of the network;
+interpreter, CPU seconds, bytes of address space, processes, bytes of scratch, open files, 1 for IPC;
 then, unless bubblewrap has set up the mounts, what to mount, three words each.
 """
 
@@ -75,7 +75,7 @@ def call(name: str, *arguments: int | bytes | None) -> None:
         raise OSError(ctypes.get_errno(), f"{name}: {os.strerror(ctypes.get_errno())}")
 
 
-def enter(*, as_root: bool, view: list[str], scratch: int, loopback: bool) -> None:
+def enter(*, as_root: bool, view: list[str], scratch: int, ipc: bool) -> None:
     """Set up namespaces and mounts as bubblewrap does; returns only in pid 1 of the new namespace."""
     uid, gid = os.geteuid(), os.getegid()
     call("unshare", NEW_REST | (0 if as_root else NEW_USER))
@@ -85,7 +85,7 @@ def enter(*, as_root: bool, view: list[str], scratch: int, loopback: bool) -> No
     if first := os.fork():
         outlive(first)
     call("prctl", PR_SET_PDEATHSIG, SIGKILL)
-    if loopback:
+    if ipc:
         raise_loopback()
     make_root(list(zip(view[::3], view[1::3], view[2::3], strict=True)), size=b"1m")
     os.mkdir("/tmp")
@@ -179,7 +179,7 @@ def outlive(child: int) -> None:
 
 
 def confine(
-    *, as_root: bool, cpu_seconds: int, memory: int, processes: int, scratch: int, open_files: int, loopback: bool
+    *, as_root: bool, cpu_seconds: int, memory: int, processes: int, scratch: int, open_files: int, ipc: bool
 ) -> None:
     """Drop identity, privileges and resources irreversibly."""
     if as_root:
@@ -191,7 +191,7 @@ def confine(
         RLIMIT_FSIZE=scratch,
         RLIMIT_NOFILE=open_files,
     )
-    filter_system_calls(system_call_filter(loopback=loopback))
+    filter_system_calls(system_call_filter(ipc=ipc))
 
 
 def leave_root() -> None:
@@ -217,8 +217,10 @@ def filter_system_calls(code: bytes) -> None:
     call("prctl", PR_SET_SECCOMP, 2, program, 0, 0)
 
 
-def system_call_filter(*, loopback: bool) -> bytes:
-    """What the program of a grade may call: no more than a computation needs, or than tests with a server need."""
+def system_call_filter(*, ipc: bool) -> bytes:
+    """What the program of a grade may call: no more than a computation needs; with `ipc`, what tests of servers do."""
+    if ipc:
+        return assembled([*refusals("memfd_create"), *sockets(NETWORK)])
     column = machine()[0]
     code = [
         *refusals(),
@@ -235,14 +237,17 @@ def system_call_filter(*, loopback: bool) -> bytes:
         *((EQUAL, len(BUFFER_SIZES) - place, 0, option) for place, option in enumerate(BUFFER_SIZES)),
         (ANSWER, 0, 0, ALLOW),
         (ANSWER, 0, 0, DENY | errno.EPERM),
-        *sockets(NETWORK if loopback else NETWORK[:1]),
+        *sockets(NETWORK[:1]),
     ]
     return assembled(code)
 
 
-def refusals() -> list[tuple[int, int, int, int]]:
+def refusals(*allowed: str) -> list[tuple[int, int, int, int]]:
     """Classic BPF over `struct seccomp_data` (number at 0, architecture at 4, low halves of the arguments from 16) that
     refuses what no program in a sandbox may call, and falls through for the rest, with the number loaded.
+
+    Args:
+        allowed: names in `DENIED` that it may call.
     """
     column, architecture = machine()
     code = [
@@ -255,7 +260,7 @@ def refusals() -> list[tuple[int, int, int, int]]:
         (EQUAL, 0, 1, CLONE3),  # its flags are behind a pointer, so they cannot be filtered; libc falls back to clone
         (ANSWER, 0, 0, DENY | errno.ENOSYS),
     ]
-    for numbers in DENIED.values():
+    for numbers in (numbers for name, numbers in DENIED.items() if name not in allowed):
         code += [(EQUAL, 0, 1, numbers[column]), (ANSWER, 0, 0, DENY | errno.EPERM)]
     return [
         *code,
@@ -325,9 +330,9 @@ def become_the_program(*, stays: bool, open_files: int) -> None:
 
 
 def main() -> None:
-    as_root, stays, cpu_seconds, memory, processes, scratch, open_files, loopback = map(int, sys.argv[1:9])
+    as_root, stays, cpu_seconds, memory, processes, scratch, open_files, ipc = map(int, sys.argv[1:9])
     if view := sys.argv[9:]:
-        enter(as_root=bool(as_root), view=view, scratch=scratch, loopback=bool(loopback))
+        enter(as_root=bool(as_root), view=view, scratch=scratch, ipc=bool(ipc))
     ours = 0 if as_root else 2 if view else 1  # processes of this file that share the program's user namespace
     limits = {
         "cpu_seconds": cpu_seconds,
@@ -337,11 +342,11 @@ def main() -> None:
         "open_files": open_files,
     }
     if not as_root:  # the program might write to the memory of pid 1, its own user's, so that is confined too
-        confine(as_root=False, loopback=bool(loopback), **limits)
+        confine(as_root=False, ipc=bool(ipc), **limits)
     if child := os.fork():
         outlive(child)
     if as_root:
-        confine(as_root=True, loopback=bool(loopback), **limits)
+        confine(as_root=True, ipc=bool(ipc), **limits)
     become_the_program(stays=bool(stays), open_files=open_files)
 
 

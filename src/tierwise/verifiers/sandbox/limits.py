@@ -40,8 +40,8 @@ class Limits:
         scratch_bytes: all files together, and any one file.
         files: in scratch; tmpfs limits bytes, but an empty file costs a kilobyte of kernel memory.
         open_files: of one process; each may be a socket, whose buffers no other limit covers.
-        loopback: it may open sockets of the network, which reach no further than itself. They need memory of the kernel
-            that is counted only where there is a memory cgroup.
+        ipc: it may use sockets of the network, which reach no further than itself, and shared memory without a file
+            (`mmap(-1)`, `memfd_create`). Memory of both is counted only where there is a memory cgroup.
 
     Raises:
         SpecError: a limit is too small for any program to run.
@@ -55,7 +55,7 @@ class Limits:
     scratch_bytes: int = 64 * MIB
     files: int = 10_000
     open_files: int = 64
-    loopback: bool = False
+    ipc: bool = False
 
     def __post_init__(self) -> None:
         for field, least in LEAST.items():

@@ -130,7 +130,7 @@ def command(
         str(limits.processes),
         str(limits.scratch_bytes),
         str(limits.open_files),
-        str(int(limits.loopback)),
+        str(int(limits.ipc)),
     ]
     if mechanism == "unshare":
         return [*inside, *(word for row in mounts for word in row)]
