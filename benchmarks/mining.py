@@ -71,9 +71,9 @@ def main() -> None:
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         history = clone(chosen.repository, chosen.at, Path(folder))
-        line = [sys.executable, "-m", "tierwise", "workload", "from-git", history]
+        line = [sys.executable, "-m", "tierwise", "workload", "from-git", str(history)]
         line += ["--tests", chosen.tests, "--install", chosen.install, "--limit", str(chosen.limit)]
-        line += ["--pass-to-pass", chosen.pass_to_pass, "--out", chosen.out]
+        line += ["--pass-to-pass", chosen.pass_to_pass, "--out", str(chosen.out)]
         subprocess.run(line, check=True)
     found = json.loads((chosen.out / "mining.json").read_text(encoding="utf-8"))
     print(table(found))

@@ -92,7 +92,10 @@ def test_a_command_is_pytest_or_names_its_results():
 def test_a_failure_has_a_likely_reason():
     missing = Ran(failures=["E   ModuleNotFoundError: No module named 'redis'"], has_results=True)
     assert "lacks the module redis" in reason(missing)
-    assert reason(Ran(has_results=True, failures=["assert 1 == 2"])) == ""
+    assert reason(Ran(has_results=True, failures=["\nassert 1 == 2"])) == "fails with 'assert 1 == 2'"
+    assert reason(Ran(has_results=True, failures=["collection failure\nx\nE   No: 3"])) == "fails with 'No: 3'"
+    assert "needs /proc" in reason(Ran(failures=["FileNotFoundError: No such file or directory: '/proc/self'"]))
+    assert reason(Ran(has_results=True)) == ""
     assert reason(Ran(exit_code=4, tail="ERROR: usage: pytest\n")).startswith("wrote no results (exit code 4)")
 
 

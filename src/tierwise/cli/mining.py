@@ -1,4 +1,4 @@
-"""`tierwise workload from-git`: makes a workload from a repository's history."""
+"""`tierwise workload from-git` and `from-tests`: make workloads from a repository's history, and from its functions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from tierwise.mining.history import Candidate
     from tierwise.mining.made import Mined
     from tierwise.verifiers.repository.check import RepositoryTests
 
@@ -71,10 +70,7 @@ def from_git(
     from tierwise.mining.history import read_issues
     from tierwise.mining.made import Wanted, mine
     from tierwise.mining.validate import Settings
-    from tierwise.spec.errors import SpecError
 
-    if out.suffix == ".jsonl":
-        raise SpecError(f"{out} would be a file, but the tasks need a directory; give another name", field="--out")
     wanted = Wanted(
         repository=repository,
         since=_moment(since),
@@ -91,7 +87,50 @@ def from_git(
         seconds=seconds,
         released=_day(released),
     )
-    _print_mined(asyncio.run(mine(wanted, settings, out, _tell)), out)
+    _print_mined(asyncio.run(mine(wanted, settings, _directory(out), _tell)), out)
+
+
+def from_tests(
+    project: Annotated[Path, typer.Argument(metavar="PACKAGE", help="The folder of a project, with its tests.")],
+    out: Annotated[Path, typer.Option(help="New directory.")],
+    tests: Tests = "pytest -q",
+    limit: Annotated[int, typer.Option(min=1, help="Try the first N functions that tests name.")] = 100,
+    repeats: Repeats = 2,
+    python: Python = "python3",
+    install: Install = "",
+    seconds: Annotated[float, typer.Option(min=1, max=86_400, help="Longest run of the tests.")] = 600.0,
+    context_tokens: Context = 16_000,
+    released: Released = "",
+) -> None:
+    """Make a workload from a project's functions: each task is one to write, checked by the project's own tests.
+
+    Takes functions with a docstring that tests name, and runs these tests with and without the function's body in the
+    sandbox, without a network. Calls no model.
+    """
+    import asyncio
+
+    from tierwise.mining.functions import mine_functions
+    from tierwise.mining.validate import Settings
+
+    settings = Settings(
+        tests=tests,
+        scope="changed",
+        repeats=repeats,
+        python=python,
+        install=install,
+        seconds=seconds,
+        released=_day(released),
+    )
+    found = asyncio.run(mine_functions(project, settings, _directory(out), _tell, limit=limit, tokens=context_tokens))
+    _print_mined(found, out)
+
+
+def _directory(out: Path) -> Path:
+    from tierwise.spec.errors import SpecError
+
+    if out.suffix == ".jsonl":
+        raise SpecError(f"{out} would be a file, but the tasks need a directory; give another name", field="--out")
+    return out
 
 
 def _moment(since: str) -> str:
@@ -113,21 +152,24 @@ def _day(released: str) -> str:
         raise SpecError(f"{released!r} is not a date; write 2026-01-31", field="--released") from error
 
 
-def _tell(candidate: Candidate, check: RepositoryTests | str) -> None:
-    subject = candidate.message.split("\n", 1)[0][:60]
+def _tell(name: str, check: RepositoryTests | str) -> None:
     if isinstance(check, str):
-        print(f"- {candidate.commit[:12]} {subject}: {check}", flush=True)
+        print(f"- {name}: {check}", flush=True)
         return
     flaky = f", {len(check.validated.flaky)} flaky" if check.validated and check.validated.flaky else ""
     counts = f"{len(check.fail_to_pass)} fail to pass, {len(check.pass_to_pass)} pass to pass{flaky}"
-    print(f"+ {candidate.commit[:12]} {subject}: {counts}", flush=True)
+    print(f"+ {name}: {counts}", flush=True)
 
 
 def _print_mined(found: Mined, out: Path) -> None:
     from tierwise.workloads.files.small_sample import small_sample
 
     spent = found.seconds
-    print(f"{out}: {len(found.tasks)} tasks of {len(found.rows)} commits of {found.name} that change code and tests")
+    tried = {
+        "commits": f"commits of {found.name} that change code and tests",
+        "functions": f"functions of {found.name} that tests name",
+    }
+    print(f"{out}: {len(found.tasks)} tasks of {len(found.rows)} {tried[found.what]}")
     work = spent["total"] - spent["environments"]
     print(
         f"  {work:.0f} s beside environments ({spent['environments']:.0f} s), of which tests ran {spent['tests']:.0f} s"

@@ -1,6 +1,6 @@
 """`tierwise workload`: checks a workload, makes one from a suite or recorded actions, and samples one.
 
-`mining.py` has the verb that makes one from a repository.
+`mining.py` has the verbs that make one from a repository.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tierwise.cli.mining import from_git
+from tierwise.cli.mining import from_git, from_tests
 from tierwise.cli.options import AsJson
 from tierwise.cli.output import print_json
 
@@ -28,6 +28,7 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 app.command("from-git")(from_git)
+app.command("from-tests")(from_tests)
 
 WorkloadArgument = Annotated[Path, typer.Argument(help="A JSONL file, or a directory with workload.yaml.")]
 GradedBy = Annotated[

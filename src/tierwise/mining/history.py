@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from tierwise.spec.errors import SpecError
+from tierwise.verifiers.repository.answer import Edit
 from tierwise.verifiers.repository.git import GitError, text
 from tierwise.verifiers.repository.running import IS_MODULE, IS_TEST
 
@@ -37,6 +38,8 @@ class Candidate:
     """All files of tests that it changes."""
     modules: tuple[str, ...]
     """Those that a runner is given, as they are after the commit."""
+    solution: Edit | None = None
+    """The right answer; None if it is the commit's own change as a patch."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -56,6 +56,7 @@ class Mined:
     """What was mined."""
 
     name: str
+    what: str = "commits"
     tasks: list[Task] = field(default_factory=list)
     checks: list[RepositoryTests] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -64,8 +65,8 @@ class Mined:
     left_out: Counter[str] = field(default_factory=Counter)
 
 
-Tell = Callable[[Candidate, "RepositoryTests | str"], None]
-"""Told what became of each candidate."""
+Tell = Callable[[str, "RepositoryTests | str"], None]
+"""Told what became of each candidate, by its name."""
 
 
 async def mine(wanted: Wanted, settings: Settings, out: Path, tell: Tell) -> Mined:
@@ -80,24 +81,20 @@ async def mine(wanted: Wanted, settings: Settings, out: Path, tell: Tell) -> Min
     interpreter(settings.python)
     check_repository(wanted.repository)
     seen = Seen()
-    found = Mined(name=_name(wanted.repository))
+    found = Mined(name=name_of(wanted.repository))
     validator = Validator(wanted.repository.resolve(), settings)
     for candidate in itertools.islice(candidates(wanted.repository, wanted.since, seen), wanted.limit):
         check = await validator.validate(candidate)
-        tell(candidate, check)
+        tell(f"{candidate.commit[:12]} {candidate.message.splitlines()[0][:60]}", check)
         _add(found, wanted, candidate, check)
     if not found.tasks:
         raise SpecError(_nothing(wanted, seen, found), field="REPO")
-    found.seconds = {
-        "total": round(time.monotonic() - began, 2),
-        "tests": round(validator.spent.tests, 2),
-        "environments": round(validator.spent.environments, 2),
-    }
-    _write(wanted, settings, found, out)
+    found.seconds = validator.seconds(began)
+    write_mined(wanted, settings, found, out)
     return found
 
 
-def _name(repository: Path) -> str:
+def name_of(repository: Path) -> str:
     return re.sub(r"[^\w.-]", "-", repository.resolve().name.removesuffix(".git"))[:60] or "repository"
 
 
@@ -148,7 +145,12 @@ def _nothing(wanted: Wanted, seen: Seen, found: Mined) -> str:
     return f"none of {seen.commits} commits{after} changes both code and a test file (test_*.py, *_test.py)"
 
 
-def _write(wanted: Wanted, settings: Settings, found: Mined, out: Path) -> None:
+def write_mined(wanted: Wanted, settings: Settings, found: Mined, out: Path) -> None:
+    """Write the workload, with what became of each candidate.
+
+    Raises:
+        SpecError: it cannot be written. Nothing is.
+    """
     about = {
         "repository": found.name,
         "head": text(wanted.repository, "rev-parse", "HEAD").strip(),
@@ -160,7 +162,7 @@ def _write(wanted: Wanted, settings: Settings, found: Mined, out: Path) -> None:
     }
     header = WorkloadHeader(
         name=found.name,
-        description=f"{len(found.tasks)} commits of {found.name}, checked by their own tests ({settings.tests})",
+        description=f"{len(found.tasks)} {found.what} of {found.name}, checked by their own tests ({settings.tests})",
     )
     draft = out.with_name(f".{out.name}.{os.getpid()}.mined")
     report = msgspec.json.format(msgspec.json.encode(about)).decode() + "\n"

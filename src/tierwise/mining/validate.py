@@ -68,6 +68,15 @@ class Validator:
     spent: Spent = field(default_factory=Spent)
     _failed: dict[str, str] = field(default_factory=dict)
 
+    def seconds(self, began: float) -> dict[str, float]:
+        """Elapsed time since `began`, a moment of `time.monotonic()`, and the parts of it that are known."""
+        spent = {
+            "total": time.monotonic() - began,
+            "tests": self.spent.tests,
+            "environments": self.spent.environments,
+        }
+        return {name: round(value, 2) for name, value in spent.items()}
+
     async def validate(self, candidate: Candidate) -> RepositoryTests | str:
         """The check of a task, or the reason why the commit is none.
 
@@ -113,7 +122,7 @@ class Validator:
         whole = State(base=archive(self.repository, candidate.commit))
         solved = State(
             base=base,
-            edits=[gold(self.repository, candidate.parent, candidate.commit)],
+            edits=[candidate.solution or gold(self.repository, candidate.parent, candidate.commit)],
             tests=tests,
             removed=removed,
         )
@@ -192,7 +201,7 @@ def scope_of(candidate: Candidate, scope: Scope) -> list[str]:
 
 def contamination(date: str, released: str) -> Literal["unknown", "possible", "after_release"]:
     """Whether a checkpoint may have been trained on a commit: it was there before the release."""
-    if not released:
+    if not released or not date:
         return "unknown"
     return "after_release" if date[:10] > released[:10] else "possible"
 

@@ -1,4 +1,4 @@
-"""Checks that grade a task's answer: every verifier, and four that only the bench can use."""
+"""Checks that grade a task's answer: every verifier, and five that only the bench can use."""
 
 from __future__ import annotations
 

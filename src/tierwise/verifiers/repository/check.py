@@ -15,8 +15,12 @@ from tierwise.spec.call import Completion
 from tierwise.spec.errors import SpecError, TierwiseError
 from tierwise.verifiers.answers import spoken
 from tierwise.verifiers.base import BaseVerifier, accepted, rejected
+from tierwise.verifiers.check_pool import CheckLimitExceeded
+from tierwise.verifiers.code.blocks import code_in
+from tierwise.verifiers.code.python_tests import read_code
 from tierwise.verifiers.repository.answer import Edit, edits_in
 from tierwise.verifiers.repository.environment import Environment, environment
+from tierwise.verifiers.repository.function import written
 from tierwise.verifiers.repository.git import archive, files_at, text
 from tierwise.verifiers.repository.running import IS_TEST, Ran, State, command_of, reason, run_tests
 
@@ -64,6 +68,8 @@ class RepositoryTests(BaseVerifier, frozen=True, kw_only=True, omit_defaults=Tru
     """Tests that fail before the commit and pass after it."""
     pass_to_pass: tuple[str, ...] = ()
     """Tests that pass before and after."""
+    function: str = ""
+    """`path::name` of the function that the answer writes; empty if the answer is a patch."""
     python: str = "python3"
     """The interpreter of the environment: name, version or path."""
     install: str = ""
@@ -84,15 +90,36 @@ class RepositoryTests(BaseVerifier, frozen=True, kw_only=True, omit_defaults=Tru
         return msgspec.structs.replace(self, repository=str(place))
 
     def key(self, completion: Completion) -> str | None:
+        if self.function:
+            return code_in(spoken(completion), frozenset({self._name})) or None
         edits = edits_in(spoken(completion))
         return msgspec.json.encode(edits).decode() if edits else None
 
     async def verify(self, completion: Completion) -> Verdict:
         """Raises `TierwiseError` if the tests could not be run, so that nothing is known about the answer."""
-        edits = edits_in(spoken(completion))
-        if not edits:
-            return rejected("no change in the answer: neither a diff nor a file under its path")
-        return self.judged(await self.run(edits))
+        if self.function:
+            try:
+                edits = await self._written(spoken(completion))
+            except CheckLimitExceeded as error:
+                return rejected(f"the code could not be read: {error}")
+            missing = f"the answer does not define {self._name}, or is no Python"
+        else:
+            edits = edits_in(spoken(completion))
+            missing = "no change in the answer: neither a diff nor a file under its path"
+        return self.judged(await self.run(edits)) if edits else rejected(missing)
+
+    @property
+    def _name(self) -> str:
+        """The function's, without its class."""
+        return self.function.rpartition("::")[2].rpartition(".")[2]
+
+    async def _written(self, said: str) -> list[Edit]:
+        """The file of the function with the answer's; none if the answer has none."""
+        path, _, name = self.function.rpartition("::")
+        code = await read_code(said, [self._name])
+        before = await asyncio.to_thread(text, Path(self.repository), "show", f"{self.base}:{path}")
+        after = written(before, name, code)
+        return [] if after is None else [Edit(path=path, content=after)]
 
     async def run(self, edits: list[Edit]) -> Ran:
         """Run the tests on the parent commit with these changes and the commit's tests.
