@@ -32,7 +32,7 @@ from tierwise.workloads.task import Task
 LEAST_LINES = 3
 """Of a body; shorter ones are no task."""
 _LEFT = ("build", "dist", "node_modules", "venv", ".venv", ".tox", ".nox")
-"""Folders that are not the project's, whether or not it has a .gitignore."""
+"""Folders at the top that are not the project's own, whether or not it has a .gitignore."""
 _ID = 80
 
 _ASK = """Write the function `{name}` of the file {path} in the project {project}. Its body was removed:
@@ -85,7 +85,8 @@ async def mine_functions(project: Path, settings: Settings, out: Path, tell: Tel
             label = f"{path}::{function.name}"
             check: RepositoryTests | str = "its body stands in another place of the project, too"
             if copies[function.fingerprint] == 1:
-                check = await validator.validate(_candidate(kept, path, function, modules))
+                candidate = _candidate(kept, path, function, modules)
+                check = await validator.validate(candidate) if candidate else "it cannot be taken out of its file"
             tell(label, check)
             _add(found, kept, path, function, check, tokens)
         if not found.tasks:
@@ -101,14 +102,14 @@ def _stored(project: Path, place: Path) -> _Project:
         raise SpecError(f"{project} is no folder; give the folder of a project with its tests", field="PACKAGE")
     project = project.resolve()
     git(place.parent, "init", "--quiet", "--bare", "--template=", place.name)
-    chosen = [".", *(f":(exclude,glob)**/{name}/**" for name in _LEFT)]
+    chosen = [".", *(f":(exclude,glob){name}/**" for name in _LEFT)]
     inside = ["--git-dir", str(place), "--work-tree", str(project), "-c", "core.autocrlf=false"]
     git(project, *inside, "add", "--all", "--", *chosen)
     commit = _commit(place, [])
     git(place, "update-ref", "--no-deref", "HEAD", commit)
-    sources = {
-        path: text(place, "show", f"{commit}:{path}") for path in files_at(place, commit) if path.endswith(".py")
-    }
+    paths = [path for path in files_at(place, commit) if path.endswith(".py")]
+    sources = {path: text(place, "show", f"{commit}:{path}") for path in paths}
+    sources = {path: source for path, source in sources.items() if "\ufffd" not in source}  # not UTF-8
     return _Project(
         repository=place, commit=commit, sources=sources, name=name_of(project), dates=_dates(project, sources)
     )
@@ -141,12 +142,14 @@ def _named_by_tests(kept: _Project) -> Iterator[tuple[str, Function, list[str]]]
                 yield path, function, near or naming
 
 
-def _candidate(kept: _Project, path: str, function: Function, modules: list[str]) -> Candidate:
-    """The project without the function's body as the parent of the project as it is."""
+def _candidate(kept: _Project, path: str, function: Function, modules: list[str]) -> Candidate | None:
+    """The project without the function's body as the parent of the project as it is; None if it cannot be put back."""
     source = kept.sources[path]
     without = emptied(source, function)
-    parent = _with_file(kept, path, without)
     solution = written(without, function.name, definition(source, function))
+    if solution is None:
+        return None
+    parent = _with_file(kept, path, without)
     return Candidate(
         commit=kept.commit,
         parent=parent,
