@@ -74,7 +74,8 @@ def main() -> None:
         line = [sys.executable, "-m", "tierwise", "workload", "from-git", str(history)]
         line += ["--tests", chosen.tests, "--install", chosen.install, "--limit", str(chosen.limit)]
         line += ["--pass-to-pass", chosen.pass_to_pass, "--out", str(chosen.out)]
-        subprocess.run(line, check=True)
+        if subprocess.run(line, check=False).returncode not in (0, 130):  # 130: interrupted, and what there was is kept
+            sys.exit(2)
     found = json.loads((chosen.out / "mining.json").read_text(encoding="utf-8"))
     print(table(found))
     validated = sum(bool(row["task"]) for row in found["candidates"])

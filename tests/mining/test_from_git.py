@@ -10,8 +10,11 @@ import sys
 import msgspec
 import pytest
 
-from mining.made_repositories import Repository, flat, gold_of, mine, packaged
+from mining.made_repositories import TESTS, Repository, flat, gold_of, mine, packaged
 from tierwise.bench.grading import UNGRADED, grade
+from tierwise.mining.made import Wanted
+from tierwise.mining.made import mine as made_of
+from tierwise.mining.validate import Settings
 from tierwise.runs.records import TrialOutcome
 from tierwise.spec.call import Completion
 from tierwise.spec.errors import ConfigErrors, SpecError
@@ -138,6 +141,24 @@ def test_an_environment_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
     with pytest.raises(EnvironmentFailed, match=r"nowhere\.txt.*--install"):
         environment(made.folder, "HEAD", python=sys.executable, install="", runner="pytest")
     assert [one.suffix for one in (tmp_path / "cache" / "environments").iterdir()] == [".lock"]
+
+
+def test_what_was_validated_before_an_interruption_is_kept(tmp_path, install):
+    made = flat(tmp_path / "shapes")
+    told = []
+
+    async def main():
+        def tell(name, check):
+            told.append(name)
+            asyncio.current_task().cancel()  # as Ctrl-C does, while the next one is validated
+
+        settings = Settings(tests=TESTS, install=install, python=sys.executable, scope="changed")
+        return await made_of(Wanted(repository=made.folder), settings, tmp_path / "out", tell)
+
+    found = asyncio.run(main())
+    assert (found.is_interrupted, len(told)) == (True, 1)
+    assert len(load(tmp_path / "out").tasks) == 1
+    assert json.loads((tmp_path / "out" / "mining.json").read_text())["interrupted"]
 
 
 # ── bad input ────────────────────────────────────────────────────────────

@@ -63,7 +63,8 @@ def from_git(
 ) -> None:
     """Make a workload from a repository's history: each task is a commit, checked by its own tests.
 
-    Runs the tests before and after each commit in the sandbox, without a network. Calls no model.
+    Runs the tests before and after each commit in the sandbox, without a network. Calls no model. Ctrl-C keeps the
+    tasks that were validated by then, with exit code 130.
     """
     import asyncio
 
@@ -177,3 +178,6 @@ def _print_mined(found: Mined, out: Path) -> None:
     )
     if note := small_sample(len(found.tasks)):
         print(f"note: {note}")
+    if found.is_interrupted:
+        print("interrupted: only what was validated until then is there")
+        raise typer.Exit(130)

@@ -59,7 +59,7 @@ class _Project:
 
 
 async def mine_functions(project: Path, settings: Settings, out: Path, tell: Tell, *, limit: int, tokens: int) -> Mined:
-    """Mine the functions of a project into a new folder.
+    """Mine the functions of a project into a new folder. If it is cancelled, the tasks that there are are written.
 
     Args:
         project: its folder; what git would ignore is left out.
@@ -81,14 +81,15 @@ async def mine_functions(project: Path, settings: Settings, out: Path, tell: Tel
         found = Mined(name=kept.name, what="functions")
         validator = Validator(kept.repository, settings)
         copies = Counter(one for source in kept.sources.values() for one in fingerprints(source))
-        for path, function, modules in itertools.islice(_named_by_tests(kept), limit):
-            label = f"{path}::{function.name}"
-            check: RepositoryTests | str = "its body stands in another place of the project, too"
-            if copies[function.fingerprint] == 1:
-                candidate = _candidate(kept, path, function, modules)
-                check = await validator.validate(candidate) if candidate else "it cannot be taken out of its file"
-            tell(label, check)
-            _add(found, kept, path, function, check, tokens)
+        with found.kept():
+            for path, function, modules in itertools.islice(_named_by_tests(kept), limit):
+                label = f"{path}::{function.name}"
+                check: RepositoryTests | str = "its body stands in another place of the project, too"
+                if copies[function.fingerprint] == 1:
+                    candidate = _candidate(kept, path, function, modules)
+                    check = await validator.validate(candidate) if candidate else "it cannot be taken out of its file"
+                tell(label, check)
+                _add(found, kept, path, function, check, tokens)
         if not found.tasks:
             raise SpecError(_nothing(kept, found), field="PACKAGE")
         found.seconds = validator.seconds(began)

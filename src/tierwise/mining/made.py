@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import itertools
 import os
 import re
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,6 +65,18 @@ class Mined:
     """One per candidate."""
     seconds: dict[str, float] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
+    is_interrupted: bool = False
+    """It was stopped early, and what had been validated was written."""
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """Let an interruption end only the work inside, if there are tasks to keep."""
+        try:
+            yield
+        except asyncio.CancelledError:
+            if not self.tasks:
+                raise
+            self.is_interrupted = True
 
 
 Tell = Callable[[str, "RepositoryTests | str"], None]
@@ -70,7 +84,7 @@ Tell = Callable[[str, "RepositoryTests | str"], None]
 
 
 async def mine(wanted: Wanted, settings: Settings, out: Path, tell: Tell) -> Mined:
-    """Mine a repository into a new folder.
+    """Mine a repository into a new folder. If it is cancelled, the tasks that there are by then are written.
 
     Raises:
         SpecError: the repository cannot be mined, or none of its commits is a task. Nothing is written.
@@ -83,10 +97,11 @@ async def mine(wanted: Wanted, settings: Settings, out: Path, tell: Tell) -> Min
     seen = Seen()
     found = Mined(name=name_of(wanted.repository))
     validator = Validator(wanted.repository.resolve(), settings)
-    for candidate in itertools.islice(candidates(wanted.repository, wanted.since, seen), wanted.limit):
-        check = await validator.validate(candidate)
-        tell(f"{candidate.commit[:12]} {candidate.message.splitlines()[0][:60]}", check)
-        _add(found, wanted, candidate, check)
+    with found.kept():
+        for candidate in itertools.islice(candidates(wanted.repository, wanted.since, seen), wanted.limit):
+            check = await validator.validate(candidate)
+            tell(f"{candidate.commit[:12]} {candidate.message.splitlines()[0][:60]}", check)
+            _add(found, wanted, candidate, check)
     if not found.tasks:
         raise SpecError(_nothing(wanted, seen, found), field="REPO")
     found.seconds = validator.seconds(began)
@@ -158,6 +173,7 @@ def write_mined(wanted: Wanted, settings: Settings, found: Mined, out: Path) -> 
         "limit": wanted.limit,
         "since": wanted.since,
         "seconds": found.seconds,
+        "interrupted": found.is_interrupted,
         "candidates": found.rows,
     }
     header = WorkloadHeader(
