@@ -14,6 +14,7 @@ singular name is a step of every request; one with a plural name has a file for 
     pools           recorded draws of deployments: policies run on them in simulated time, and what they would reach
     analysis        summaries, comparisons, gates and a leaderboard of runs
     runs            a run on disk: its directory, its records, imported runs of other tools
+    mining          tasks from a repository: its commits and its functions, validated by its own tests
     workloads       tasks with their checks: files, public suites, arrival
     environments    where an agent works: a sandbox that lives as long as its task, tasks in Harbor's format
     workers         several processes that serve one port, under one supervisor

@@ -57,4 +57,5 @@ def test_what_evaluates_the_words_of_a_model_says_so():
         "livecodebench",
         "math_verify",
         "reasoning_gym",
+        "repository_tests",
     }

@@ -1,4 +1,7 @@
-"""`tierwise workload`: checks a workload, makes one from a suite or recorded actions, and samples one."""
+"""`tierwise workload`: checks a workload, makes one from a suite or recorded actions, and samples one.
+
+`mining.py` has the verbs that make one from a repository.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tierwise.cli.mining import from_git, from_tests
 from tierwise.cli.options import AsJson
 from tierwise.cli.output import print_json
 
@@ -20,9 +24,11 @@ if TYPE_CHECKING:
     from tierwise.workloads.task import Task
 
 app = typer.Typer(
-    help="Check a workload, make one from a known suite or from recorded actions, or sample one.",
+    help="Check a workload, make one from a known suite, from recorded actions or from a repository, or sample one.",
     no_args_is_help=True,
 )
+app.command("from-git")(from_git)
+app.command("from-tests")(from_tests)
 
 WorkloadArgument = Annotated[Path, typer.Argument(help="A JSONL file, or a directory with workload.yaml.")]
 GradedBy = Annotated[

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import array
 import contextlib
-import fcntl
 import json
 import os
 import select
@@ -26,8 +25,6 @@ from typing import Any
 
 ROOT = 0
 PR_SET_DUMPABLE = 4
-SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
-INET_FAMILIES = (1, 2, 10, 16)  # unix, IPv4, IPv6 and netlink, which `ip` and libc's resolver use
 OPEN_FILES = 1024
 FOLDERS = ("/tmp", "/var/tmp", "/root", "/home", "/run", "/opt", "/srv", "/mnt", "/dev/shm")
 NOT_STARTED = 127
@@ -51,11 +48,11 @@ def enter() -> None:
     if first := os.fork():
         os.close(settings["control"])
         kit["outlive"](first)
+    if not settings["network"]:
+        kit["raise_loopback"]()
     kit["make_root"](settings["view"], size=b"%d" % settings["storage"])
     fill_root()
     kit["leave_host"]()
-    if not settings["network"]:
-        raise_loopback()
 
 
 def fill_root() -> None:
@@ -79,13 +76,6 @@ def fill_root() -> None:
     os.symlink("/proc/self/fd/2", "/dev/stderr")
 
 
-def raise_loopback() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        request = struct.pack("16sh", b"lo", 0)
-        flags = struct.unpack("16sh", fcntl.ioctl(any_socket, SIOCGIFFLAGS, request))[1]
-        fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sh", b"lo", flags | IFF_UP))
-
-
 def confine() -> None:
     """Give up identity and privileges for good; what the kernel limits per process or user is limited here."""
     if settings["as_root"]:
@@ -100,7 +90,7 @@ def confine() -> None:
     kit["limit"](RLIMIT_NPROC=processes, RLIMIT_FSIZE=settings["storage"], RLIMIT_NOFILE=OPEN_FILES)
     if settings["cores"]:
         os.sched_setaffinity(0, settings["cores"])
-    code = [*kit["refusals"](), *kit["sockets"](INET_FAMILIES)]
+    code = [*kit["refusals"](), *kit["sockets"](kit["NETWORK"])]
     kit["filter_system_calls"](kit["assembled"](code))
 
 

@@ -7,31 +7,11 @@ import os
 import sys
 from pathlib import Path
 
-from tierwise.verifiers.sandbox.view import Mount, interpreter
+from tierwise.verifiers.sandbox.view import Mount, interpreter, programs
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/bin"
 """Where commands are looked for; `/opt/bin` has a `python3` where this machine has none in `/usr/bin`."""
 
-PROGRAMS = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
-SETTINGS = (
-    "alternatives",
-    "bash.bashrc",
-    "ca-certificates.conf",
-    "gai.conf",
-    "ld.so.cache",
-    "ld.so.conf",
-    "ld.so.conf.d",
-    "localtime",
-    "mime.types",
-    "nsswitch.conf",
-    "pki",
-    "protocols",
-    "services",
-    "ssl/certs",
-    "ssl/openssl.cnf",
-    "terminfo",
-    "timezone",
-)
 DEVICES = ("full", "null", "random", "tty", "urandom", "zero")
 
 FILES = {
@@ -46,14 +26,7 @@ FILES = {
 @functools.cache
 def view(*, network: bool) -> tuple[Mount, ...]:
     """The mounts, read-only; names that this machine lacks are left out."""
-    rows: list[Mount] = []
-    names = [*PROGRAMS, *(f"/etc/{name}" for name in SETTINGS), *(["/etc/resolv.conf"] if network else [])]
-    for name in names:
-        path = Path(name)
-        if path.is_symlink() and path.parent == Path("/"):
-            rows.append(("link", str(path.readlink()), name))
-        elif path.exists():
-            rows.append(("files", os.path.realpath(path), name))
+    rows = [*programs(*(["resolv.conf"] if network else []))]
     rows += [("device", f"/dev/{name}", f"/dev/{name}") for name in DEVICES]
     if not Path("/usr/bin/python3").exists():
         rows += _python()

@@ -1,4 +1,4 @@
-"""Checks that grade a task's answer: every verifier, and four that only the bench can use."""
+"""Checks that grade a task's answer: every verifier, and five that only the bench can use."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from tierwise.verifiers.math_verify import MathVerify
 from tierwise.verifiers.model_judge import Judge
 from tierwise.verifiers.packages import is_installed
 from tierwise.verifiers.reasoning_gym import ReasoningGym
+from tierwise.verifiers.repository.check import RepositoryTests
 
 _SHORT_FORMS = {"regex": "pattern", "exact": "equals", "judge": "tier"}
 """Checks with a short form `KIND:TEXT`, and the field that takes the text."""
 
 
 class CheckChoice(VerifierChoice, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One check of a task. Requests cannot carry the last four: they contain the answer, or cost money."""
+    """One check of a task. Requests cannot carry the last five: they contain the answer, cost money, or read files."""
 
     math_verify: MathVerify | None = None
     reasoning_gym: ReasoningGym | None = None
     livecodebench: LiveCodeBench | None = None
     judge: Judge | None = None
+    repository_tests: RepositoryTests | None = None
 
 
 def missing_package(check: CheckChoice) -> str:

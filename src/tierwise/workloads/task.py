@@ -96,6 +96,7 @@ def read_task(value: Any, base: Path, reading: Reading, shared: Shared = NOTHING
     if task is None:
         return None
     task = msgspec.structs.replace(task, messages=inline_images(task.messages, base, reading))
+    task = _with_place(task, base, reading)
     _check_request(task, reading)
     if task.verifier is not None:
         try:
@@ -109,6 +110,18 @@ def read_task(value: Any, base: Path, reading: Reading, shared: Shared = NOTHING
     if task.check is not None and (missing := missing_package(task.check)):
         reading.wrong(f"check.{task.check.kind}", missing)
     return task
+
+
+def _with_place(task: Task, base: Path, reading: Reading) -> Task:
+    """With the absolute path of the repository that its check names."""
+    if task.check is None or task.check.repository_tests is None:
+        return task
+    try:
+        placed = task.check.repository_tests.at(base)
+    except SpecError as error:
+        reading.wrong("check.repository_tests.repository", str(error))
+        return task
+    return msgspec.structs.replace(task, check=msgspec.structs.replace(task.check, repository_tests=placed))
 
 
 def read_tasks(path: Path) -> list[Task]:

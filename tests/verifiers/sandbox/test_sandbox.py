@@ -819,6 +819,44 @@ asyncio.run(run_python(sys.argv[2], using=sys.argv[1]))
 """
 
 
+def test_a_program_with_ipc_shares_memory_and_its_sockets_reach_nothing_else_of_this_machine(using):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        source = f"""
+            import mmap, os, socket
+            mmap.mmap(-1, 4096)
+            os.memfd_create("shared")
+            with socket.create_server(("127.0.0.1", 0)) as own:
+                print(socket.create_connection(own.getsockname()).getpeername() == own.getsockname())
+            for place in ({server.getsockname()}, ("1.1.1.1", 53)):
+                try:
+                    print("reached", socket.create_connection(place, timeout=3))
+                except OSError as error:
+                    print(type(error).__name__)
+        """
+        assert said(source, using, ipc=True) == "True\nConnectionRefusedError\nOSError\n"
+
+
+PROCESSES = """
+import os
+names = sorted(int(name) for name in os.listdir("/proc") if name.isdigit())
+print(os.getpid() in names, 1 in names, len(names) < 6, open("/proc/self/stat").read().split()[0] == str(os.getpid()))
+for path in ("/proc/1/mem", "/proc/sys/kernel/domainname", "/proc/sysrq-trigger"):
+    try:
+        open(path, "r+b", buffering=0).write(b"x")
+        print("wrote to", path)
+    except OSError:
+        print("refused")
+"""
+
+
+def test_a_program_that_is_shown_processes_sees_its_own_and_can_write_to_none(using):
+    shown = [("processes", "", "/proc")]
+    ended = asyncio.run(run_python(PROCESSES, using=using, shown=shown))
+    if "No such file or directory: '/proc" in ended.stderr or "not permitted" in ended.stderr:
+        pytest.skip("this machine lets no sandbox mount a /proc")
+    assert ended.stdout.splitlines() == ["True True True True", "refused", "refused", "refused"], ended.stderr
+
+
 # Where it cannot be had, and for whom it can
 
 
@@ -836,7 +874,7 @@ FORBIDDEN = """
 import asyncio, os
 from tierwise.verifiers import sandbox
 from tierwise.verifiers.sandbox import inside
-inside.filter_system_calls()  # from here on this process can make no user namespace
+inside.filter_system_calls(inside.system_call_filter(ipc=False))  # this process can make no user namespace now
 os.environ["PATH"] = "/nowhere"
 for name in ("bubblewrap", "unshare"):
     found = sandbox.backend(name)
@@ -868,6 +906,7 @@ def test_it_works_for_a_user_who_is_not_root(using):
     assert ended.stdout.splitlines() == [
         f"{using} a probe ran in it within its limits",
         "65534 [0, 0, 0, 0, 0, 0] 20 PermissionError",
+        "pid 1: ['2']",  # else its memory, which the program's user may write to, would lead out of the filter
         "None memory",
         "None files",
         "None time",
@@ -904,6 +943,9 @@ try:
 except OSError as error:
     print(os.getuid(), list(data), alive, type(error).__name__)
 """, processes=20).stdout, end="")
+seen = "print([line.split()[1] for line in open('/proc/1/status') if line.startswith('Seccomp:')])"
+shown = [("processes", "", "/proc")]
+print("pid 1:", asyncio.run(sandbox.run_python(seen, using=using, shown=shown)).stdout.strip())
 for source, seconds in (
     ("import os\\nfor _ in '12345':\\n  os.fork()\\nx = bytearray(b'1' * 2**26)\\nwhile True: pass", 20),
     ("for name in range(10**9): open(str(name), 'w')", 20),

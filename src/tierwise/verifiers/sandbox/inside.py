@@ -1,9 +1,9 @@
 """The first process in the sandbox, whose child drops all privileges before it becomes the program.
 
 It is never imported: a bare interpreter gets it as text, where Tierwise is not installed. An agent's sandbox
-(`environments/inside.py`) calls its functions. Arguments: 1 if it starts as
-root, 1 if the program runs in this interpreter, CPU seconds, bytes of address space, processes, bytes of scratch; then,
-unless bubblewrap has set up the mounts, what to mount, three words each.
+(`environments/inside.py`) calls its functions. Arguments: 1 if it starts as root, 1 if the program runs in this
+interpreter, CPU seconds, bytes of address space, processes, bytes of scratch, open files, 1 for IPC;
+then, unless bubblewrap has set up the mounts, what to mount, three words each.
 """
 
 # pathlib takes as long to import as the rest together, and this /tmp is private:
@@ -19,7 +19,6 @@ import sys
 
 NOBODY = 65534
 PROGRAM = "/tmp/program.py"
-OPEN_FILES = 64  # each may be a socket, whose buffers no other limit covers
 
 NEW_USER = 0x10000000
 NEW_NET = 0x40000000
@@ -61,6 +60,9 @@ DENIED = {
 CLONE, SOCKET, MMAP, SETSOCKOPT, CLONE3 = (56, 220), (41, 198), (9, 222), (54, 208), 435
 SOL_SOCKET, BUFFER_SIZES = 1, (7, 8, 32, 33)  # SO_SNDBUF, SO_RCVBUF, and both with FORCE
 MAP_SHARED_ANONYMOUS = 0x21
+NETWORK = (1, 2, 10, 16)
+"""Families of sockets: unix, which asyncio and multiprocessing need and which reaches nothing outside; then IPv4, IPv6,
+and netlink, which `ip` and libc's resolver use. In a network namespace of its own they reach only its loopback."""
 MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -73,7 +75,7 @@ def call(name: str, *arguments: int | bytes | None) -> None:
         raise OSError(ctypes.get_errno(), f"{name}: {os.strerror(ctypes.get_errno())}")
 
 
-def enter(*, as_root: bool, view: list[str], scratch: int) -> None:
+def enter(*, as_root: bool, view: list[str], scratch: int, ipc: bool) -> None:
     """Set up namespaces and mounts as bubblewrap does; returns only in pid 1 of the new namespace."""
     uid, gid = os.geteuid(), os.getegid()
     call("unshare", NEW_REST | (0 if as_root else NEW_USER))
@@ -83,6 +85,8 @@ def enter(*, as_root: bool, view: list[str], scratch: int) -> None:
     if first := os.fork():
         outlive(first)
     call("prctl", PR_SET_PDEATHSIG, SIGKILL)
+    if ipc:
+        raise_loopback()
     make_root(list(zip(view[::3], view[1::3], view[2::3], strict=True)), size=b"1m")
     os.mkdir("/tmp")
     call("mount", b"tmpfs", b"/tmp", b"tmpfs", NOSUID | NODEV, b"mode=1777,size=%d" % scratch)
@@ -114,23 +118,47 @@ def leave_host() -> None:
     os.rmdir("/.host")
 
 
+def raise_loopback() -> None:
+    """Bring up `lo`, the only interface of the new network namespace: SIOCSIFFLAGS with IFF_UP and IFF_RUNNING."""
+    import fcntl  # noqa: PLC0415 -- few programs want sockets
+    import socket  # noqa: PLC0415
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        fcntl.ioctl(any_socket, 0x8914, struct.pack("16sH14x", b"lo", 0x41))
+
+
 def show(kind: str, source: str, target: str) -> None:
     place = os.fsencode(target)
     if kind == "empty":
         call("mount", b"tmpfs", place, b"tmpfs", READ_ONLY | NOSUID | NODEV, b"size=4k")
         return
     os.makedirs(os.path.dirname(target), exist_ok=True)
+    if kind == "processes":
+        show_processes(place)
+        return
     if kind == "link":
-        os.symlink(source, target)
+        if not os.path.lexists(target):
+            os.symlink(source, target)
         return
     source = f"/.host{source}"
     if os.path.isdir(source):
-        os.mkdir(target)
+        os.makedirs(target, exist_ok=True)
     else:
         os.close(os.open(target, os.O_CREAT))
     call("mount", os.fsencode(source), place, None, BIND | REC, None)
     if kind == "files":
         protect(target, READ_ONLY | NOSUID | NODEV, RECURSIVE)
+
+
+def show_processes(place: bytes) -> None:
+    """The /proc of a new pid namespace. The kernel lets a user mount it only while all of another is seen, as it is not
+    in most containers: the folder is empty then.
+    """
+    os.makedirs(place, exist_ok=True)
+    try:
+        call("mount", b"proc", place, b"proc", NOSUID | NODEV | NOEXEC, None)
+    except PermissionError:
+        return
 
 
 def protect(place: str, attributes: int, flags: int = 0) -> None:
@@ -150,7 +178,9 @@ def outlive(child: int) -> None:
             os._exit(code if code >= 0 else 128 - code)
 
 
-def confine(*, as_root: bool, cpu_seconds: int, memory: int, processes: int, scratch: int) -> None:
+def confine(
+    *, as_root: bool, cpu_seconds: int, memory: int, processes: int, scratch: int, open_files: int, ipc: bool
+) -> None:
     """Drop identity, privileges and resources irreversibly."""
     if as_root:
         leave_root()
@@ -159,9 +189,9 @@ def confine(*, as_root: bool, cpu_seconds: int, memory: int, processes: int, scr
         RLIMIT_AS=memory,
         RLIMIT_NPROC=processes,
         RLIMIT_FSIZE=scratch,
-        RLIMIT_NOFILE=OPEN_FILES,
+        RLIMIT_NOFILE=open_files,
     )
-    filter_system_calls()
+    filter_system_calls(system_call_filter(ipc=ipc))
 
 
 def leave_root() -> None:
@@ -180,16 +210,17 @@ def limit(**most: int) -> None:
         resource.setrlimit(getattr(resource, name), (count, count))
 
 
-def filter_system_calls(code: bytes = b"") -> None:
+def filter_system_calls(code: bytes) -> None:
     call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    code = code or system_call_filter()
     held = ctypes.create_string_buffer(code)
     program = struct.pack("HxxxxxxQ", len(code) // 8, ctypes.addressof(held))
     call("prctl", PR_SET_SECCOMP, 2, program, 0, 0)
 
 
-def system_call_filter() -> bytes:
-    """What the program of a grade may call: no more than a computation needs."""
+def system_call_filter(*, ipc: bool) -> bytes:
+    """What the program of a grade may call: no more than a computation needs; with `ipc`, what tests of servers do."""
+    if ipc:
+        return assembled([*refusals("memfd_create"), *sockets(NETWORK)])
     column = machine()[0]
     code = [
         *refusals(),
@@ -206,14 +237,17 @@ def system_call_filter() -> bytes:
         *((EQUAL, len(BUFFER_SIZES) - place, 0, option) for place, option in enumerate(BUFFER_SIZES)),
         (ANSWER, 0, 0, ALLOW),
         (ANSWER, 0, 0, DENY | errno.EPERM),
-        *sockets((1,)),  # AF_UNIX: asyncio and multiprocessing need it, and it reaches nothing outside
+        *sockets(NETWORK[:1]),
     ]
     return assembled(code)
 
 
-def refusals() -> list[tuple[int, int, int, int]]:
+def refusals(*allowed: str) -> list[tuple[int, int, int, int]]:
     """Classic BPF over `struct seccomp_data` (number at 0, architecture at 4, low halves of the arguments from 16) that
     refuses what no program in a sandbox may call, and falls through for the rest, with the number loaded.
+
+    Args:
+        allowed: names in `DENIED` that it may call.
     """
     column, architecture = machine()
     code = [
@@ -226,7 +260,7 @@ def refusals() -> list[tuple[int, int, int, int]]:
         (EQUAL, 0, 1, CLONE3),  # its flags are behind a pointer, so they cannot be filtered; libc falls back to clone
         (ANSWER, 0, 0, DENY | errno.ENOSYS),
     ]
-    for numbers in DENIED.values():
+    for numbers in (numbers for name, numbers in DENIED.items() if name not in allowed):
         code += [(EQUAL, 0, 1, numbers[column]), (ANSWER, 0, 0, DENY | errno.EPERM)]
     return [
         *code,
@@ -271,7 +305,7 @@ def exactly(count: int) -> bytes:
     return b"".join(parts)
 
 
-def become_the_program(*, stays: bool) -> None:
+def become_the_program(*, stays: bool, open_files: int) -> None:
     """Report readiness, read the source from stdin, and run it: in a fresh interpreter, or here if it is our own, which
     saves the start of one.
     """
@@ -283,7 +317,7 @@ def become_the_program(*, stays: bool) -> None:
     source = exactly(int(length))
     home = {"HOME": "/tmp", "TMPDIR": "/tmp", "LANG": "C.UTF-8", "PATH": "/usr/bin", "PYTHONHASHSEED": "0"}
     if stays:
-        os.closerange(3, OPEN_FILES)
+        os.closerange(3, open_files)
         os.environ.update(home)
         sys.argv[:] = [PROGRAM]
         program = sys.modules["__main__"] = type(sys)("__main__")
@@ -291,19 +325,29 @@ def become_the_program(*, stays: bool) -> None:
         return
     with open(PROGRAM, "wb") as file:
         file.write(source)
-    os.closerange(3, OPEN_FILES)
+    os.closerange(3, open_files)
     os.execve(sys.executable, [sys.executable, "-s", "-P", "-S", "-B", "-X", "utf8", PROGRAM], home)  # noqa: S606
 
 
 def main() -> None:
-    as_root, stays, cpu_seconds, memory, processes, scratch = map(int, sys.argv[1:7])
-    if view := sys.argv[7:]:
-        enter(as_root=bool(as_root), view=view, scratch=scratch)
+    as_root, stays, cpu_seconds, memory, processes, scratch, open_files, ipc = map(int, sys.argv[1:9])
+    if view := sys.argv[9:]:
+        enter(as_root=bool(as_root), view=view, scratch=scratch, ipc=bool(ipc))
+    ours = 0 if as_root else 2 if view else 1  # processes of this file that share the program's user namespace
+    limits = {
+        "cpu_seconds": cpu_seconds,
+        "memory": memory,
+        "processes": processes + ours,
+        "scratch": scratch,
+        "open_files": open_files,
+    }
+    if not as_root:  # the program might write to the memory of pid 1, its own user's, so that is confined too
+        confine(as_root=False, ipc=bool(ipc), **limits)
     if child := os.fork():
         outlive(child)
-    ours = 0 if as_root else 2 if view else 1  # processes of this file that share the program's user namespace
-    confine(as_root=bool(as_root), cpu_seconds=cpu_seconds, memory=memory, processes=processes + ours, scratch=scratch)
-    become_the_program(stays=bool(stays))
+    if as_root:
+        confine(as_root=True, ipc=bool(ipc), **limits)
+    become_the_program(stays=bool(stays), open_files=open_files)
 
 
 if __name__ == "__main__":

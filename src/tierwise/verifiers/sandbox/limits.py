@@ -22,6 +22,7 @@ LEAST = {
     "memory_bytes": 32 * MIB,
     "processes": 1,
     "scratch_bytes": MIB,
+    "open_files": 16,
 }  # 0 means no limit to the kernel
 
 
@@ -37,6 +38,10 @@ class Limits:
         processes: concurrent processes and threads.
         output_bytes: stdout and stderr together.
         scratch_bytes: all files together, and any one file.
+        files: in scratch; tmpfs limits bytes, but an empty file costs a kilobyte of kernel memory.
+        open_files: of one process; each may be a socket, whose buffers no other limit covers.
+        ipc: it may use sockets of the network, which reach no further than itself, and shared memory without a file
+            (`mmap(-1)`, `memfd_create`). Memory of both is counted only where there is a memory cgroup.
 
     Raises:
         SpecError: a limit is too small for any program to run.
@@ -48,6 +53,9 @@ class Limits:
     processes: int = 32
     output_bytes: int = 64 * 1024
     scratch_bytes: int = 64 * MIB
+    files: int = 10_000
+    open_files: int = 64
+    ipc: bool = False
 
     def __post_init__(self) -> None:
         for field, least in LEAST.items():

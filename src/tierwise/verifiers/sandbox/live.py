@@ -31,9 +31,9 @@ from tierwise.verifiers.sandbox.mechanism import (
 )
 from tierwise.verifiers.sandbox.memory_group import MemoryGroup, hold
 from tierwise.verifiers.sandbox.slots import slots
+from tierwise.verifiers.sandbox.view import Mount
 
 POLICE_SECONDS = 0.05
-FILES = 10_000  # in scratch: tmpfs limits bytes, but an empty file costs a kilobyte of kernel memory
 
 
 async def run_python(
@@ -42,6 +42,7 @@ async def run_python(
     limits: Limits = DEFAULT_LIMITS,
     using: Mechanism | None = None,
     packages: Sequence[Path] = (),
+    shown: Sequence[Mount] = (),
     stdin: bytes = b"",
     prepares: bool = False,
     alone: bool = False,
@@ -57,6 +58,7 @@ async def run_python(
         limits: its resource limits.
         using: require this mechanism.
         packages: files and folders of installed packages to mount read-only in `PACKAGES`.
+        shown: what else of this machine it sees, where it sees it.
         stdin: what it reads from stdin.
         prepares: it is a program of ours that runs foreign code once it has prepared itself. Its time begins when it
             writes its first byte to stdout, which is not kept; until then the limits of `PREPARATION` apply. It runs in
@@ -76,7 +78,9 @@ async def run_python(
         sandbox = _Sandbox(limits, prepares=prepares)
         given = framed(source.encode(errors="surrogatepass")) + stdin
         # A separate task: asyncio may wait forever if it is cancelled while it starts a process.
-        living = asyncio.ensure_future(sandbox.live(command(found.name, limits, packages, stays=prepares), given))
+        living = asyncio.ensure_future(
+            sandbox.live(command(found.name, limits, packages, stays=prepares, shown=shown), given)
+        )
         try:
             return await asyncio.shield(living)
         except asyncio.CancelledError:
@@ -90,6 +94,7 @@ async def run_for_grade(
     *,
     limits: Limits,
     packages: Sequence[Path] = (),
+    shown: Sequence[Mount] = (),
     stdin: bytes = b"",
     prepares: bool = False,
 ) -> SandboxResult:
@@ -102,7 +107,9 @@ async def run_for_grade(
         SandboxUnavailable: there is no sandbox.
     """
     for alone in (False, True):
-        done = await run_python(source, limits=limits, packages=packages, stdin=stdin, prepares=prepares, alone=alone)
+        done = await run_python(
+            source, limits=limits, packages=packages, shown=shown, stdin=stdin, prepares=prepares, alone=alone
+        )
         if done.stopped != "load":
             return done
     raise TierwiseError(
@@ -264,7 +271,7 @@ class _Sandbox:
                 self._stop("load")
             with contextlib.suppress(OSError):
                 scratch = os.statvfs(f"/proc/{self._first}/root/tmp")
-                if scratch.f_files - scratch.f_ffree > FILES:
+                if scratch.f_files - scratch.f_ffree > self._limits.files:
                     self._stop("files")
 
     def _look(self) -> int:

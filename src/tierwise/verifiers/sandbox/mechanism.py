@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from tierwise.verifiers.sandbox.limits import PREPARATION, Limits
-from tierwise.verifiers.sandbox.view import interpreter, view
+from tierwise.verifiers.sandbox.view import Mount, interpreter, view
 
 Mechanism = Literal["bubblewrap", "unshare"]
 MECHANISMS: tuple[Mechanism, ...] = ("bubblewrap", "unshare")
@@ -101,7 +101,14 @@ def last_line(stderr: bytes) -> str:
     return next(reversed(stderr.decode(errors="replace").strip().splitlines()), "")
 
 
-def command(mechanism: Mechanism, limits: Limits, packages: Sequence[Path] = (), *, stays: bool = False) -> list[str]:
+def command(
+    mechanism: Mechanism,
+    limits: Limits,
+    packages: Sequence[Path] = (),
+    *,
+    stays: bool = False,
+    shown: Sequence[Mount] = (),
+) -> list[str]:
     """What starts a sandbox.
 
     Args:
@@ -109,9 +116,11 @@ def command(mechanism: Mechanism, limits: Limits, packages: Sequence[Path] = (),
         limits: of the program.
         packages: files and folders to mount in `PACKAGES`.
         stays: the program is our own, and runs in the interpreter that sets up the sandbox.
+        shown: what it sees of this machine besides `view()`.
     """
     as_root = is_root()
-    shown = (*view(), *(("files", str(path), f"{PACKAGES}/{path.name}") for path in packages))
+    given: list[Mount] = [("files", str(path), f"{PACKAGES}/{path.name}") for path in packages]
+    mounts = list(dict.fromkeys([*view(), *shown, *given]))
     inside = [
         *(interpreter(), "-s", "-P", "-S", "-B", "-c", inside_text()),
         str(int(as_root)),
@@ -120,9 +129,11 @@ def command(mechanism: Mechanism, limits: Limits, packages: Sequence[Path] = (),
         str(limits.memory_bytes),
         str(limits.processes),
         str(limits.scratch_bytes),
+        str(limits.open_files),
+        str(int(limits.ipc)),
     ]
     if mechanism == "unshare":
-        return [*inside, *(word for row in shown for word in row)]
+        return [*inside, *(word for row in mounts for word in row)]
     rights = "--cap-drop ALL --cap-add CAP_SETUID --cap-add CAP_SETGID" if as_root else "--unshare-user"
     line = [shutil.which("bwrap") or "bwrap", *rights.split(), "--die-with-parent", "--as-pid-1"]
     line += [
@@ -134,7 +145,7 @@ def command(mechanism: Mechanism, limits: Limits, packages: Sequence[Path] = (),
         "--hostname",
         "sandbox",
     ]
-    for kind, source, target in shown:
+    for kind, source, target in mounts:
         if kind != "empty":  # parent directories that bubblewrap creates are accessible only to its own user
             line += [word for parent in reversed(Path(target).parents[:-1]) for word in ("--dir", str(parent))]
         match kind:
@@ -144,6 +155,8 @@ def command(mechanism: Mechanism, limits: Limits, packages: Sequence[Path] = (),
                 line += ["--dev-bind", source, target]
             case "link":
                 line += ["--symlink", source, target]
+            case "processes":
+                line += ["--proc", target]
             case "empty":
                 line += ["--size", "4096", "--tmpfs", target, "--remount-ro", target]
     line += ["--perms", "1777", "--size", str(limits.scratch_bytes), "--tmpfs", "/tmp", "--remount-ro", "/"]  # noqa: S108

@@ -9,8 +9,30 @@ import sysconfig
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-Mount: TypeAlias = tuple[Literal["files", "device", "link", "empty"], str, str]
-"""Kind of mount, path on this machine, and path in the sandbox."""
+Mount: TypeAlias = tuple[Literal["files", "device", "link", "empty", "processes"], str, str]
+"""Kind of mount, path on this machine, and path in the sandbox. `processes`: a /proc of the sandbox's own processes."""
+
+PROGRAMS = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+SETTINGS = (
+    "alternatives",
+    "bash.bashrc",
+    "ca-certificates.conf",
+    "gai.conf",
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "localtime",
+    "mime.types",
+    "nsswitch.conf",
+    "pki",
+    "protocols",
+    "services",
+    "ssl/certs",
+    "ssl/openssl.cnf",
+    "terminfo",
+    "timezone",
+)
+"""In /etc: what programs read, and nothing of this machine's users."""
 
 
 @functools.cache
@@ -45,4 +67,21 @@ def view() -> tuple[Mount, ...]:
             rows += [("empty", "", str(packages)) for packages in path.glob(pattern) if not path.is_symlink()]
     rows += [("device", f"/dev/{name}", f"/dev/{name}") for name in ("null", "random", "urandom")]
     rows.append(("link", "/tmp", "/dev/shm"))  # noqa: S108 -- semaphores and shared memory count as scratch
+    return tuple(rows)
+
+
+@functools.cache
+def programs(*settings: str) -> tuple[Mount, ...]:
+    """The programs of this machine, their libraries and their settings; names that this machine lacks are left out.
+
+    Args:
+        settings: more names in /etc.
+    """
+    rows: list[Mount] = []
+    for name in (*PROGRAMS, *(f"/etc/{name}" for name in (*SETTINGS, *settings))):
+        path = Path(name)
+        if path.is_symlink() and path.parent == Path("/"):
+            rows.append(("link", str(path.readlink()), name))
+        elif path.exists():
+            rows.append(("files", os.path.realpath(path), name))
     return tuple(rows)

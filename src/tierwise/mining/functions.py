@@ -1,0 +1,227 @@
+"""Tasks that ask for a function of a project: its docstring stays, its body goes, and tests that name it decide."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import re
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from tierwise.mining.context import CHARACTERS, imports
+from tierwise.mining.history import Candidate
+from tierwise.mining.made import OBJECTS, Mined, Tell, Wanted, name_of, write_mined
+from tierwise.mining.validate import Settings, Validator, as_written
+from tierwise.spec.errors import SpecError
+from tierwise.verifiers.repository.answer import Edit
+from tierwise.verifiers.repository.check import RepositoryTests
+from tierwise.verifiers.repository.environment import interpreter
+from tierwise.verifiers.repository.function import Function, definition, emptied, fingerprints, functions, written
+from tierwise.verifiers.repository.git import GitError, files_at, git, text
+from tierwise.verifiers.repository.running import IS_MODULE, IS_TEST, command_of
+from tierwise.workloads.checks import CheckChoice
+from tierwise.workloads.files.write import check_free
+from tierwise.workloads.task import Task
+
+LEAST_LINES = 3
+"""Of a body; shorter ones are no task."""
+_LEFT = ("build", "dist", "node_modules", "venv", ".venv", ".tox", ".nox")
+"""Folders at the top that are not the project's own, whether or not it has a .gitignore."""
+_ID = 80
+
+_ASK = """Write the function `{name}` of the file {path} in the project {project}. Its body was removed:
+
+{fence}python
+{source}
+{fence}
+
+Answer with the whole function, from its `def` on, in one block that begins with ```python. Imports and helpers that it
+needs may stand before it. The project's tests decide."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Project:
+    """The files of a project, in a repository of their own."""
+
+    repository: Path
+    commit: str
+    sources: Mapping[str, str]
+    """Python files by path."""
+    name: str
+    dates: Mapping[str, str]
+    """When a file was last changed, where the project is a git repository."""
+
+
+async def mine_functions(project: Path, settings: Settings, out: Path, tell: Tell, *, limit: int, tokens: int) -> Mined:
+    """Mine the functions of a project into a new folder. If it is cancelled, the tasks that there are are written.
+
+    Args:
+        project: its folder; what git would ignore is left out.
+        settings: how tasks are validated.
+        out: the workload.
+        tell: told what became of each function.
+        limit: functions that are tried at most, by path and line.
+        tokens: of a file that is shown whole; of a longer one, imports and the function are.
+
+    Raises:
+        SpecError: none of its functions is a task. Nothing is written.
+    """
+    check_free(out)
+    command_of(settings.tests, [])
+    interpreter(settings.python)
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        kept = _stored(project, Path(folder) / OBJECTS)
+        found = Mined(name=kept.name, what="functions")
+        validator = Validator(kept.repository, settings)
+        copies = Counter(one for source in kept.sources.values() for one in fingerprints(source))
+        with found.kept():
+            for path, function, modules in itertools.islice(_named_by_tests(kept), limit):
+                label = f"{path}::{function.name}"
+                check: RepositoryTests | str = "its body stands in another place of the project, too"
+                if copies[function.fingerprint] == 1:
+                    candidate = _candidate(kept, path, function, modules)
+                    check = await validator.validate(candidate) if candidate else "it cannot be taken out of its file"
+                tell(label, check)
+                _add(found, kept, path, function, check, tokens)
+        if not found.tasks:
+            raise SpecError(_nothing(kept, found), field="PACKAGE")
+        found.seconds = validator.seconds(began)
+        write_mined(Wanted(repository=kept.repository, limit=limit, tokens=tokens), settings, found, out)
+    return found
+
+
+def _stored(project: Path, place: Path) -> _Project:
+    """The project's files as they are now, as the one commit of a new repository."""
+    if not project.is_dir():
+        raise SpecError(f"{project} is no folder; give the folder of a project with its tests", field="PACKAGE")
+    project = project.resolve()
+    git(place.parent, "init", "--quiet", "--bare", "--template=", place.name)
+    chosen = [".", *(f":(exclude,glob){name}/**" for name in _LEFT)]
+    inside = ["--git-dir", str(place), "--work-tree", str(project), "-c", "core.autocrlf=false"]
+    git(project, *inside, "add", "--all", "--", *chosen)
+    commit = _commit(place, [])
+    git(place, "update-ref", "--no-deref", "HEAD", commit)
+    paths = [path for path in files_at(place, commit) if path.endswith(".py")]
+    sources = {path: text(place, "show", f"{commit}:{path}") for path in paths}
+    sources = {path: source for path, source in sources.items() if "\ufffd" not in source}  # not UTF-8
+    return _Project(
+        repository=place, commit=commit, sources=sources, name=name_of(project), dates=_dates(project, sources)
+    )
+
+
+def _commit(place: Path, parents: list[str]) -> str:
+    who = ["-c", "user.name=tierwise", "-c", "user.email=tierwise@localhost"]
+    tree = text(place, "write-tree").strip()
+    return text(place, *who, "commit-tree", tree, "-m", "x", *(word for one in parents for word in ("-p", one))).strip()
+
+
+def _dates(project: Path, sources: Mapping[str, str]) -> dict[str, str]:
+    try:
+        return {path: text(project, "log", "-1", "--format=%cI", "--", path).strip() for path in sources}
+    except GitError:
+        return {}
+
+
+def _named_by_tests(kept: _Project) -> Iterator[tuple[str, Function, list[str]]]:
+    """Functions that are long enough, with the test files that name them: those that import their file, if any do."""
+    modules = {path: source for path, source in kept.sources.items() if re.search(IS_MODULE, path)}
+    paths = list(kept.sources)
+    imported = {path: set(imports(source, path, paths)) for path, source in modules.items()}
+    for path, source in kept.sources.items():
+        for function in [] if re.search(IS_TEST, path) else functions(source):
+            word = re.compile(rf"\b{re.escape(function.name.rpartition('.')[2])}\b")
+            naming = [module for module, body in modules.items() if word.search(body)]
+            near = [module for module in naming if path in imported[module]]
+            if naming and function.lines >= LEAST_LINES:
+                yield path, function, near or naming
+
+
+def _candidate(kept: _Project, path: str, function: Function, modules: list[str]) -> Candidate | None:
+    """The project without the function's body as the parent of the project as it is; None if it cannot be put back."""
+    source = kept.sources[path]
+    without = emptied(source, function)
+    solution = written(without, function.name, definition(source, function))
+    if solution is None:
+        return None
+    parent = _with_file(kept, path, without)
+    return Candidate(
+        commit=kept.commit,
+        parent=parent,
+        date=kept.dates.get(path, ""),
+        message=function.name,
+        code=(path,),
+        tests=(),
+        modules=tuple(modules),
+        solution=Edit(path=path, content=solution),
+    )
+
+
+def _with_file(kept: _Project, path: str, content: str) -> str:
+    """A commit of the project with another content of a file."""
+    place = kept.repository
+    before = text(place, "ls-files", "--stage", "--", f":(literal){path}").split()
+    blob = git(place, "hash-object", "-w", "--stdin", given=content.encode(errors="surrogateescape")).decode().strip()
+    git(place, "update-index", "--cacheinfo", f"{before[0]},{blob},{path}")
+    try:
+        return _commit(place, [])
+    finally:
+        git(place, "update-index", "--cacheinfo", f"{before[0]},{before[1]},{path}")
+
+
+def _add(
+    found: Mined, kept: _Project, path: str, function: Function, check: RepositoryTests | str, tokens: int
+) -> None:
+    label = f"{path}::{function.name}"
+    if isinstance(check, str):
+        found.rows.append({"function": label, "task": None, "reason": check})
+        found.left_out[check] += 1
+        return
+    check = msgspec.structs.replace(check, function=label)
+    name = label if len(label) <= _ID else f"{label[9 - _ID :]}-{hashlib.sha256(label.encode()).hexdigest()[:8]}"
+    task = Task(
+        id=name,
+        messages=[{"role": "user", "content": _prompt(kept, path, function, tokens * CHARACTERS)}],
+        check=CheckChoice(repository_tests=as_written(check, OBJECTS)),
+        tags=[f"contamination:{check.contamination}"],
+        cluster=path[:200],
+    )
+    found.tasks.append(task)
+    found.checks.append(check)
+    found.rows.append(
+        {
+            "function": label,
+            "task": task.id,
+            "contamination": check.contamination,
+            "fail_to_pass": len(check.fail_to_pass),
+            "pass_to_pass": len(check.pass_to_pass),
+            "validated": msgspec.to_builtins(check.validated),
+        }
+    )
+
+
+def _prompt(kept: _Project, path: str, function: Function, room: int) -> str:
+    source = emptied(kept.sources[path], function)
+    if len(source) > room:
+        lines = source.split("\n")
+        wanted = re.compile(r"(?:import|from) |class " + re.escape(function.name.split(".")[0]) + r"\b")
+        head = [line for line in lines[: function.first - 1] if wanted.match(line)]
+        source = "\n".join([*head, "", *lines[function.first - 1 : function.body]])
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall(r"`{3,}", source)), default=2))
+    return _ASK.format(name=function.name, path=path, project=kept.name, source=source.rstrip(), fence=fence)
+
+
+def _nothing(kept: _Project, found: Mined) -> str:
+    """Why there is no task."""
+    if found.rows:
+        reasons = "; ".join(f"{number}: {why}" for why, number in found.left_out.most_common(5))
+        return f"none of {len(found.rows)} functions is a task ({reasons})"
+    if not any(re.search(IS_MODULE, path) for path in kept.sources):
+        return "the project has no tests: no file test_*.py or *_test.py; only functions with tests can be checked"
+    return f"no test names a function that has a docstring and {LEAST_LINES} lines of code"

@@ -1,0 +1,56 @@
+"""Reads a git repository: every call is the program `git` with a list of arguments."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+from tierwise.spec.errors import TierwiseError
+
+ENVIRONMENT = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C.UTF-8"}
+
+
+class GitError(TierwiseError):
+    """Git is missing, or refused."""
+
+
+def git(folder: Path, *words: str, given: bytes = b"") -> bytes:
+    """What git prints.
+
+    Raises:
+        GitError: with git's own words.
+    """
+    line = ["git", "-c", "core.quotePath=false", "-c", "core.hooksPath=/dev/null", "-C", str(folder), *words]
+    try:
+        done = subprocess.run(line, input=given, capture_output=True, check=False, env={**os.environ, **ENVIRONMENT})
+    except OSError as error:
+        raise GitError(f"git could not be started ({error.strerror}); install git") from error
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        raise GitError(f"git {words[0]} of {folder}: {said[-1] if said else f'exit code {done.returncode}'}")
+    return done.stdout
+
+
+def text(folder: Path, *words: str) -> str:
+    """What git prints, as text."""
+    return git(folder, *words).decode(errors="replace")
+
+
+def files_at(folder: Path, commit: str) -> dict[str, str]:
+    """The files of a commit by path, with the hashes of their contents; links and submodules are left out."""
+    found = {}
+    for row in text(folder, "ls-tree", "-r", "-z", commit).split("\0"):
+        facts, _, path = row.partition("\t")
+        if path and facts.startswith("100"):
+            found[path] = facts.split()[2]
+    return found
+
+
+def archive(folder: Path, commit: str, paths: Iterable[str] | None = None) -> bytes:
+    """A tar file of a commit, or of some of its paths; empty for no path."""
+    if paths is None:
+        return git(folder, "archive", "--format=tar", commit)
+    chosen = [f":(literal){path}" for path in paths]
+    return git(folder, "archive", "--format=tar", commit, "--", *chosen) if chosen else b""

@@ -1,0 +1,154 @@
+"""`tierwise workload from-tests` on a project made here: which functions become tasks, and what grades them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from mining.made_repositories import TESTS
+from tierwise.bench.grading import grade
+from tierwise.cli import app
+from tierwise.runs.records import TrialOutcome
+from tierwise.spec.call import Completion
+from tierwise.spec.errors import SpecError
+from tierwise.workloads.files import load
+
+pytestmark = pytest.mark.sandbox
+
+CORE = '''"""Words."""
+
+
+def shorten(text, length):
+    """The text, cut to a length.
+
+    >>> shorten("abcdef", 3)
+    'ab…'
+    """
+    if len(text) <= length:
+        return text
+    return text[: length - 1] + "…"
+
+
+def copied(x):
+    """A copy of it stands elsewhere."""
+    y = x + 1
+    z = y * 2
+    return z
+
+
+def unnamed(x):
+    """No test names it."""
+    y = x + 1
+    z = y * 3
+    return z
+
+
+class Bag:
+    def add(self, word):
+        """Add a word; returns how many there are."""
+        held = self.__dict__.setdefault("held", [])
+        held.append(word)
+        return len(held)
+'''
+FILES = {
+    "words/__init__.py": "",
+    "words/core.py": CORE,
+    "words/other.py": "def twin(x):\n    y = x + 1\n    z = y * 2\n    return z\n",
+    "tests/test_core.py": "from words.core import Bag, copied, shorten\n\n\ndef test_shorten():\n"
+    "    assert shorten('abcdef', 3) == 'ab…'\n\n\ndef test_copied():\n    assert copied(1) == 4\n\n\n"
+    "def test_bag():\n    assert [Bag().add('a'), 1] == [1, 1]\n",
+    "tests/test_far.py": "def test_far():\n    shorten = 1\n",
+    "pytest.ini": "[pytest]\npythonpath = .\n",
+    "build/lib/words/core.py": CORE,
+}
+
+
+def made(folder, files):
+    for path, content in files.items():
+        place = folder / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(content)
+    return folder
+
+
+def mine(project, out, install, *words):
+    given = ["workload", "from-tests", project, "--tests", TESTS, "--install", install, "--out", out]
+    done = CliRunner().invoke(app, [str(word) for word in [*given, "--python", sys.executable, *words]])
+    if isinstance(done.exception, Exception) and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory, install, cache):
+    folder = tmp_path_factory.mktemp("words")
+    said = mine(made(folder / "words", FILES), folder / "out", install)
+    return load(folder / "out"), said
+
+
+def test_functions_that_tests_name_are_tasks_unless_a_copy_gives_them_away(words):
+    found, said = words
+    assert [task.id for task in found.tasks] == ["words/core.py::shorten", "words/core.py::Bag.add"]
+    assert "2 tasks of 3 functions of words that tests name" in said
+    assert "- words/core.py::copied: its body stands in another place of the project, too" in said
+    check = found.tasks[0].check.repository_tests
+    assert check.fail_to_pass == ("tests/test_core.py::test_shorten",)
+    assert check.pass_to_pass == ("tests/test_core.py::test_bag", "tests/test_core.py::test_copied")
+    assert (check.validated.runs, check.validated.gold, check.validated.empty) == (2, "passes", "fails")
+    assert check.files == ("tests/test_core.py",)
+    assert len(json.loads((found.path / "mining.json").read_text())["candidates"]) == 3
+
+
+def test_the_prompt_has_docstring_and_doctest_but_no_body(words):
+    text = words[0].tasks[0].messages[0]["content"]
+    assert '\'ab…\'\n    """\n    raise NotImplementedError' in text
+    assert "length - 1" not in text
+    assert "y * 2" in text  # the rest of the file is there
+
+
+RIGHT = """```python
+def cut(text, length):
+    return text[: length - 1]
+
+def shorten(text, length):
+    return text if len(text) <= length else cut(text, length) + "…"
+```"""
+
+
+@pytest.mark.parametrize(
+    ("number", "answer", "outcome", "why"),
+    [
+        (0, RIGHT, TrialOutcome.CORRECT, "1 tests pass now, 2 still pass"),
+        (0, RIGHT.replace("- 1", "- 2"), TrialOutcome.INCORRECT, "1 of 1 tests still fail"),
+        (0, "```python\ndef other(x):\n    return x\n```", TrialOutcome.INCORRECT, "does not define shorten"),
+        (1, "```python\ndef add(self, word):\n    return 1\n```", TrialOutcome.CORRECT, "pass now"),
+    ],
+)
+def test_an_answer_is_the_function(words, number, answer, outcome, why):
+    verdict = asyncio.run(grade(words[0].tasks[number], Completion(text=answer), None, "a"))
+    assert (verdict.outcome, why in verdict.why) == (outcome, True), verdict.why
+
+
+BAD = {
+    "no folder": ({}, "is no folder"),
+    "no tests": ({"a.py": CORE}, "has no tests"),
+    "nothing named": ({"a.py": CORE, "test_a.py": "def test_a():\n    pass\n"}, "no test names a function"),
+    "tests that always fail": (
+        {"a.py": CORE, "test_a.py": "import a\n\n\ndef test_a():\n    a.shorten('', 1)\n    assert False\n"},
+        "no test passes",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_project_without_tasks_is_refused_and_nothing_is_left(name, tmp_path, install):
+    files, why = BAD[name]
+    made(tmp_path / "bad", files)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(SpecError, match=why):
+        mine(tmp_path / "bad", tmp_path / "out", install)
+    assert sorted(tmp_path.iterdir()) == before
