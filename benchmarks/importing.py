@@ -84,11 +84,28 @@ def promptfoo_results(folder: Path, samples: int) -> list[str]:
     return [str(folder / "big.json")]
 
 
+def harbor_job(folder: Path, samples: int) -> list[str]:
+    """A job of so many trials, each in a folder of its own."""
+    job = LOGS / "harbor" / "fast"
+    given = [json.loads(path.read_text(encoding="utf-8")) for path in job.glob("*-1__*/result.json")]
+    for number in range(samples):
+        name = f"t{number}__x"
+        trial = given[number % len(given)] | {"task_name": f"t{number}", "trial_name": name}
+        (folder / "job" / name).mkdir(parents=True)
+        (folder / "job" / name / "result.json").write_text(json.dumps(trial, indent=4), encoding="utf-8")
+        (folder / "job" / name / "config.json").write_text(json.dumps(trial["config"], indent=4), encoding="utf-8")
+    for name in ("config.json", "lock.json", "result.json"):
+        value = json.loads((job / name).read_text(encoding="utf-8"))
+        (folder / "job" / name).write_text(json.dumps(value | {"n_total_trials": samples}), encoding="utf-8")
+    return [str(folder / "job")]
+
+
 MADE: dict[str, Callable[[Path, int], list[str]]] = {
     "inspect": inspect_log,
     "lm-eval": lm_eval_samples,
     "nemo": nemo_bundle,
     "promptfoo": promptfoo_results,
+    "harbor": harbor_job,
 }
 
 
@@ -101,10 +118,13 @@ def cpu_seconds() -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--samples", type=int, default=10_000)
-    samples = parser.parse_args().samples
+    parser.add_argument("--only", default=",".join(MADE), help="comma-separated names")
+    chosen = parser.parse_args()
+    samples = chosen.samples
     slowest = 0.0
     print(f"load {os.getloadavg()[0]:.1f}, {samples} samples")
-    for tool, make in MADE.items():
+    for tool in chosen.only.split(","):
+        make = MADE[tool]
         with tempfile.TemporaryDirectory() as folder:
             files = make(Path(folder), samples)
             command = [sys.executable, "-m", "tierwise", "import", *files, "--out", str(Path(folder, "runs"))]
@@ -112,7 +132,7 @@ def main() -> None:
             said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
             took, used = time.monotonic() - began, cpu_seconds() - before
             slowest = max(slowest, used)
-            size = sum(path.stat().st_size for path in Path(folder).iterdir() if path.is_file())
+            size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file() and "runs" not in path.parts)
             print(
                 f"{tool:10} {took:5.2f} s, {used:5.2f} s of CPU, {size / 1e6:6.1f} MB: {said.rpartition('  ')[2]}",
                 end="",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tierwise.runs.importers import inspect, lm_eval, nemo, promptfoo, swebench
+from tierwise.runs.importers import harbor, inspect, lm_eval, nemo, promptfoo, swebench
 from tierwise.runs.importers.imported import Imported, ImportedResult, write
 from tierwise.runs.importers.log import ImportOptions, Log
 from tierwise.spec.errors import NotFound, SpecError
@@ -44,6 +44,12 @@ IMPORTERS: dict[str, Importer] = {
         label="NeMo Evaluator", reads="a bundle `eval-*.json`", read=nemo.read, is_companion=nemo.is_companion
     ),
     "promptfoo": Importer(label="promptfoo", reads="the file of `promptfoo eval -o FILE.json`", read=promptfoo.read),
+    "harbor": Importer(
+        label="Harbor",
+        reads="the folder of a job, or its `result.json`",
+        read=harbor.read,
+        is_companion=harbor.is_companion,
+    ),
 }
 """Importers by tool name. A log is recognised by its content."""
 
