@@ -20,13 +20,15 @@ from typing import Any
 
 from backports.zstd import zipfile
 
-from harnesses import evalscope_logs, harbor_logs, inspect_logs, lm_eval_logs, nemo_logs, promptfoo_logs
+from harnesses import aiperf_logs, evalscope_logs, harbor_logs, inspect_logs, livecodebench_logs, lm_eval_logs, nemo_logs, promptfoo_logs
 from harnesses.tier import Place, tier
 
 HARNESSES: dict[str, Any] = {
+    "aiperf": aiperf_logs,
     "evalscope": evalscope_logs,
     "harbor": harbor_logs,
     "inspect": inspect_logs,
+    "livecodebench": livecodebench_logs,
     "lm_eval": lm_eval_logs,
     "nemo": nemo_logs,
     "promptfoo": promptfoo_logs,

@@ -132,7 +132,9 @@ def main() -> None:
             said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
             took, used = time.monotonic() - began, cpu_seconds() - before
             slowest = max(slowest, used)
-            size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file() and "runs" not in path.parts)
+            size = sum(
+                path.stat().st_size for path in Path(folder).rglob("*") if path.is_file() and "runs" not in path.parts
+            )
             print(
                 f"{tool:10} {took:5.2f} s, {used:5.2f} s of CPU, {size / 1e6:6.1f} MB: {said.rpartition('  ')[2]}",
                 end="",

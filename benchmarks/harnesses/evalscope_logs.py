@@ -1,4 +1,4 @@
-"""EvalScope: predictions, reviews and the report of its GSM8K on questions of our own, twice each, one of them refused."""
+"""EvalScope: its GSM8K on questions of our own, twice each, one of them refused."""
 
 from __future__ import annotations
 

@@ -142,7 +142,7 @@ def test_a_trial_in_a_foreign_encoding_is_named(tmp_path):
 
 
 def test_one_trial_alone_is_no_job():
-    with pytest.raises(SpecError, match="is one trial of a job of Harbor; give result.json of the job"):
+    with pytest.raises(SpecError, match=r"is one trial of a job of Harbor; give result\.json of the job"):
         importers.read(trials(JOBS / "fast", "wait")[0])
 
 

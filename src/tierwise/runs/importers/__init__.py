@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tierwise.runs.importers import harbor, inspect, lm_eval, nemo, promptfoo, swebench
+from tierwise.runs.importers import evalscope, harbor, inspect, lm_eval, nemo, promptfoo, swebench
 from tierwise.runs.importers.imported import Imported, ImportedResult, write
 from tierwise.runs.importers.log import ImportOptions, Log
 from tierwise.spec.errors import NotFound, SpecError
@@ -49,6 +49,12 @@ IMPORTERS: dict[str, Importer] = {
         reads="the folder of a job, or its `result.json`",
         read=harbor.read,
         is_companion=harbor.is_companion,
+    ),
+    "evalscope": Importer(
+        label="EvalScope",
+        reads="`reviews/MODEL/*.jsonl`",
+        read=evalscope.read,
+        is_companion=evalscope.is_companion,
     ),
 }
 """Importers by tool name. A log is recognised by its content."""
