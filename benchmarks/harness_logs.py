@@ -20,7 +20,16 @@ from typing import Any
 
 from backports.zstd import zipfile
 
-from harnesses import aiperf_logs, evalscope_logs, harbor_logs, inspect_logs, livecodebench_logs, lm_eval_logs, nemo_logs, promptfoo_logs
+from harnesses import (
+    aiperf_logs,
+    evalscope_logs,
+    harbor_logs,
+    inspect_logs,
+    livecodebench_logs,
+    lm_eval_logs,
+    nemo_logs,
+    promptfoo_logs,
+)
 from harnesses.tier import Place, tier
 
 HARNESSES: dict[str, Any] = {

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from harnesses.tier import Fixture, Place
 
 RUNNER = "nvidia-livecodebench==26.3"
-PACKAGES = ("numpy", "tqdm", "tenacity", "requests", "pebble", "anthropic")
+PACKAGES = ("numpy", "tqdm", "tenacity", "requests", "pebble", "attrs", "anthropic==0.42.0")
 """What generation and evaluation import of all that the runner names."""
 DATASETS = """
 import json
@@ -33,6 +33,9 @@ def load_dataset(*args, **settings):
 class Rows(list):
     def filter(self, keep):
         return Rows(row for row in self if keep(row))
+
+
+Dataset = Rows
 """
 CASES = {"double": [("3\n", "6\n"), ("-1\n", "-2\n")], "greet": [("", "Öl\n")], "wrong": [("1 2\n", "2\n")]}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tierwise.runs.importers import evalscope, harbor, inspect, lm_eval, nemo, promptfoo, swebench
+from tierwise.runs.importers import evalscope, harbor, inspect, livecodebench, lm_eval, nemo, promptfoo, swebench
 from tierwise.runs.importers.imported import Imported, ImportedResult, write
 from tierwise.runs.importers.log import ImportOptions, Log
 from tierwise.spec.errors import NotFound, SpecError
@@ -55,6 +55,12 @@ IMPORTERS: dict[str, Importer] = {
         reads="`reviews/MODEL/*.jsonl`",
         read=evalscope.read,
         is_companion=evalscope.is_companion,
+    ),
+    "livecodebench": Importer(
+        label="LiveCodeBench",
+        reads="`*_eval_all.json`",
+        read=livecodebench.read,
+        is_companion=livecodebench.is_companion,
     ),
 }
 """Importers by tool name. A log is recognised by its content."""
