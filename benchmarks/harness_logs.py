@@ -23,6 +23,7 @@ from backports.zstd import zipfile
 from harnesses import (
     aiperf_logs,
     evalscope_logs,
+    guidellm_logs,
     harbor_logs,
     inspect_logs,
     livecodebench_logs,
@@ -35,6 +36,7 @@ from harnesses.tier import Place, tier
 HARNESSES: dict[str, Any] = {
     "aiperf": aiperf_logs,
     "evalscope": evalscope_logs,
+    "guidellm": guidellm_logs,
     "harbor": harbor_logs,
     "inspect": inspect_logs,
     "livecodebench": livecodebench_logs,

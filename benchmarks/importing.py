@@ -100,12 +100,76 @@ def harbor_job(folder: Path, samples: int) -> list[str]:
     return [str(folder / "job")]
 
 
+def evalscope_reviews(folder: Path, samples: int) -> list[str]:
+    """Reviews with predictions, and the report that counts them."""
+    old = LOGS / "evalscope" / "fast"
+    for name in ("reviews", "predictions"):
+        given = lines(old / name / "fast" / "gsm8k_default.jsonl")
+        made = [given[number % len(given)] | {"index": number} for number in range(samples)]
+        for number, one in enumerate(made):
+            if name == "reviews":
+                one["sample_score"] = one["sample_score"] | {"group_id": number, "generation_index": 0}
+        (folder / "run" / name / "fast").mkdir(parents=True)
+        write_lines(folder / "run" / name / "fast" / "gsm8k_default.jsonl", made)
+    report = (
+        (old / "reports" / "fast" / "gsm8k.json").read_text(encoding="utf-8").replace('"num": 6', f'"num": {samples}')
+    )
+    (folder / "run" / "reports" / "fast").mkdir(parents=True)
+    (folder / "run" / "reports" / "fast" / "gsm8k.json").write_text(report, encoding="utf-8")
+    return [str(folder / "run")]
+
+
+def livecodebench_evaluation(folder: Path, samples: int) -> list[str]:
+    """Problems with ten samples each."""
+    given = json.loads(next(LOGS.glob("livecodebench/fast*_eval_all.json")).read_text(encoding="utf-8"))
+    keys = ("output_list", "code_list", "graded_list", "metadata")
+    made = [given[number % len(given)] | {"question_id": f"q{number}"} for number in range(samples // 10)]
+    value = [one | {key: one[key] * 5 for key in keys} for one in made]
+    path = folder / "big_Scenario.codegeneration_10_0.2_eval_all.json"
+    path.write_text(json.dumps(value, indent=4), encoding="utf-8")
+    return [str(path)]
+
+
+def aiperf_records(folder: Path, samples: int) -> list[str]:
+    """Half as many questions as requests."""
+    old = LOGS / "aiperf" / "fast"
+    given = [one for one in lines(old / "profile_export.jsonl") if "error" not in one]
+    made = [json.loads(json.dumps(given[number % len(given)])) for number in range(samples)]
+    for number, one in enumerate(made):
+        one["metadata"] |= {"x_request_id": f"r{number}", "conversation_id": f"c{number // 2}"}
+    (payload,) = json.loads((old / "inputs.json").read_text(encoding="utf-8"))["data"][0]["payloads"]
+    texts = [[{"role": "user", "content": f"What is {number} + 1?"}] for number in range(samples // 2)]
+    asked = [{"session_id": f"c{at}", "payloads": [payload | {"messages": text}]} for at, text in enumerate(texts)]
+    summary = json.loads((old / "profile_export_aiperf.json").read_text(encoding="utf-8"))
+    summary |= {"request_count": {"avg": float(samples)}, "error_request_count": {"avg": 0.0}}
+    (folder / "run").mkdir()
+    write_lines(folder / "run" / "profile_export.jsonl", made)
+    (folder / "run" / "inputs.json").write_text(json.dumps({"data": asked}, indent=2), encoding="utf-8")
+    (folder / "run" / "profile_export_aiperf.json").write_text(json.dumps(summary, indent=2), encoding="utf-8")
+    return [str(folder / "run")]
+
+
+def guidellm_report(folder: Path, samples: int) -> list[str]:
+    value = json.loads((LOGS / "guidellm" / "fast.json").read_text(encoding="utf-8"))
+    (benchmark,) = value["benchmarks"]
+    given = benchmark["requests"]["successful"]
+    made = [given[number % len(given)] | {"request_id": f"r{number}"} for number in range(samples)]
+    benchmark["requests"] |= {"successful": made, "errored": []}
+    benchmark["scheduler_metrics"]["requests_made"] |= {"successful": samples, "errored": 0}
+    (folder / "big.json").write_text(json.dumps(value, indent=4), encoding="utf-8")
+    return [str(folder / "big.json")]
+
+
 MADE: dict[str, Callable[[Path, int], list[str]]] = {
     "inspect": inspect_log,
     "lm-eval": lm_eval_samples,
     "nemo": nemo_bundle,
     "promptfoo": promptfoo_results,
     "harbor": harbor_job,
+    "evalscope": evalscope_reviews,
+    "livecodebench": livecodebench_evaluation,
+    "aiperf": aiperf_records,
+    "guidellm": guidellm_report,
 }
 
 

@@ -84,6 +84,8 @@ def _check_table(runs: list[Imported]) -> None:
 
     if len({run.suite for run in runs}) > 1:
         raise SpecError(f"a table covers one suite; these are {', '.join(sorted({run.suite for run in runs}))}")
+    if unchecked := [run.name for run in runs if not run.has_checks]:
+        raise SpecError(f"a table compares scores, and {unchecked[0]} has none; import with --out, and compare")
     if repeated := [run.name for run in runs if run.repeats > 1]:
         raise SpecError(
             f"a table covers one result of each task, and {repeated[0]} has several; import with --out, and use "
@@ -120,6 +122,8 @@ def _write(runs: list[Imported], out: Path) -> dict[str, Path]:
 def _counts(run: Imported) -> str:
     solved, errors = sum(one.is_solved for one in run.results), sum(not one.is_graded for one in run.results)
     text = f"{run.suite}: {solved} of {len(run.results)} solved"
+    if not run.has_checks:
+        text = f"{run.suite}: {len(run.results)} requests, no check"
     tasks = len({one.task for one in run.results})
     if run.repeats > 1:
         text += f" ({tasks} tasks, up to {run.repeats} times each)"
@@ -145,7 +149,7 @@ def _fields(runs: list[Imported], folders: dict[str, Path], found: Leaderboard |
                 "size": run.size,
                 "results": len(run.results),
                 "repeats": run.repeats,
-                "solved": sum(result.is_solved for result in run.results),
+                "solved": sum(result.is_solved for result in run.results) if run.has_checks else None,
                 "not_run": len(run.absent),
                 "folder": str(folders[run.name]) if folders else None,
             }

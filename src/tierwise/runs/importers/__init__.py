@@ -5,7 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tierwise.runs.importers import evalscope, harbor, inspect, livecodebench, lm_eval, nemo, promptfoo, swebench
+from tierwise.runs.importers import (
+    aiperf,
+    evalscope,
+    guidellm,
+    harbor,
+    inspect,
+    livecodebench,
+    lm_eval,
+    nemo,
+    promptfoo,
+    swebench,
+)
 from tierwise.runs.importers.imported import Imported, ImportedResult, write
 from tierwise.runs.importers.log import ImportOptions, Log
 from tierwise.spec.errors import NotFound, SpecError
@@ -62,6 +73,10 @@ IMPORTERS: dict[str, Importer] = {
         read=livecodebench.read,
         is_companion=livecodebench.is_companion,
     ),
+    "aiperf": Importer(
+        label="AIPerf", reads="`profile_export.jsonl`", read=aiperf.read, is_companion=aiperf.is_companion
+    ),
+    "guidellm": Importer(label="guidellm", reads="the file of `--output kind=json`", read=guidellm.read),
 }
 """Importers by tool name. A log is recognised by its content."""
 
