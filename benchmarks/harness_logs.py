@@ -20,11 +20,26 @@ from typing import Any
 
 from backports.zstd import zipfile
 
-from harnesses import inspect_logs, lm_eval_logs, nemo_logs, promptfoo_logs
+from harnesses import (
+    aiperf_logs,
+    evalscope_logs,
+    guidellm_logs,
+    harbor_logs,
+    inspect_logs,
+    livecodebench_logs,
+    lm_eval_logs,
+    nemo_logs,
+    promptfoo_logs,
+)
 from harnesses.tier import Place, tier
 
 HARNESSES: dict[str, Any] = {
+    "aiperf": aiperf_logs,
+    "evalscope": evalscope_logs,
+    "guidellm": guidellm_logs,
+    "harbor": harbor_logs,
     "inspect": inspect_logs,
+    "livecodebench": livecodebench_logs,
     "lm_eval": lm_eval_logs,
     "nemo": nemo_logs,
     "promptfoo": promptfoo_logs,
@@ -56,7 +71,7 @@ def main() -> None:
     parser.add_argument("--only", default=",".join(HARNESSES), help="comma-separated names")
     parser.add_argument("--python", default=sys.executable, help="a Python from 3.12 on")
     args = parser.parse_args()
-    home = args.home.resolve()
+    home, pythons = args.home.resolve(), [Path(sys.base_prefix), Path(args.python).resolve().parents[1]]
     home.mkdir(parents=True, exist_ok=True)
     for name in args.only.split(","):
         with tempfile.TemporaryDirectory() as folder:
@@ -68,7 +83,7 @@ def main() -> None:
                 for path, where in HARNESSES[name].make(place):
                     target = args.into / where
                     target.parent.mkdir(parents=True, exist_ok=True)
-                    target.write_bytes(without_paths(path.read_bytes(), work, home, Path(sys.base_prefix)))
+                    target.write_bytes(without_paths(path.read_bytes(), work, home, *pythons))
                     print(f"{target}  {target.stat().st_size} bytes")
 
 

@@ -33,6 +33,19 @@ QUESTIONS = (
     Question(id="word-2", group="words", text="How many letters has „naïve“?", target="5", replies=()),
 )
 
+PROGRAMS = (
+    Question(
+        id="double",
+        group="easy",
+        text="Print twice the number that is read.",
+        target="",
+        replies=("```python\nprint(2 * int(input()))\n```", "```python\nprint(int(input()))\n```"),
+    ),
+    Question(id="greet", group="medium", text="Print „Öl“.", target="", replies=("```python\nprint('Öl')\n```",)),
+    Question(id="wrong", group="hard", text="Print the larger of two numbers.", target="", replies=("no program",)),
+)
+"""Tasks of LiveCodeBench, with answers as a model writes them."""
+
 
 class Answering(FakeServer):
     """Finds the question in the last message, and answers with its next reply."""
@@ -43,7 +56,7 @@ class Answering(FakeServer):
 
     def reply_to(self, number: int, request: HttpRequest) -> HttpReply:
         said = json.dumps(request.body, ensure_ascii=False)
-        question = next((one for one in QUESTIONS if one.text in said), None)
+        question = next((one for one in (*QUESTIONS, *PROGRAMS) if one.text in said), None)
         if question is None or not question.replies:
             return HttpReply(status=400, body=json.dumps({"error": REFUSED}).encode())
         turn, self._asked[question.id] = self._asked[question.id], self._asked[question.id] + 1

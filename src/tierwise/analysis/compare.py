@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tierwise.analysis.pairs import grouping, priced, solved, timed, values
 from tierwise.spec.errors import SpecError
@@ -15,6 +15,7 @@ from tierwise.stats import estimates
 from tierwise.stats.multiplicity import SIGNIFICANT
 from tierwise.stats.paired_effects import (
     Change,
+    Groups,
     Spend,
     crossed,
     p_clustered,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from tierwise.stats.estimand import Population
     from tierwise.stats.estimates import Estimate
 
-Direction = Literal["better", "worse", "no difference shown"]
+Direction = Literal["better", "worse", "no difference shown", "no check"]
 
 _VERDICTS: dict[Literal["up", "down", ""], Direction] = {"up": "better", "down": "worse", "": "no difference shown"}
 
@@ -55,13 +56,16 @@ class Comparison:
     only_base: int
     only_other: int
     neither: int
-    base_quality: Estimate
-    other_quality: Estimate
-    quality: Change
+    unchecked: int
+    """Pairs without a check, as load tools and pools have them: they count for seconds and dollars only."""
+    base_quality: Estimate | None
+    """None, like the next four, if no task has a check."""
+    other_quality: Estimate | None
+    quality: Change | None
     """Infrastructure errors are left out."""
-    quality_errors_failed: Estimate
+    quality_errors_failed: Estimate | None
     """If every infrastructure error were a failure."""
-    p_value: float
+    p_value: float | None
     """Of no difference: exact McNemar, or the cluster t test where tasks come in clusters."""
     seconds: Spend | None
     """Of actions that both answered; None when no times were measured."""
@@ -88,6 +92,8 @@ class Comparison:
     @property
     def verdict(self) -> Direction:
         """On quality."""
+        if self.quality is None or self.p_value is None:
+            return "no check"
         if self.is_grouped:
             return _VERDICTS[self.quality.direction]
         if self.p_value > SIGNIFICANT:
@@ -108,16 +114,15 @@ def compare(pairs: Pairs, population: Population | None = None) -> Comparison:
     graded = pairs.graded
     if not graded:
         raise SpecError(f"no task was graded in both {pairs.base.name} and {pairs.other.name}: all ended in errors")
-    groups = grouping(pairs, graded, population)
-    base, other = solved(pairs, graded)
+    checked = pairs.checked
+    groups = grouping(pairs, checked or graded, population)
+    base, other = solved(pairs, checked)
     both, only_other, only_base, neither = crossed(base, other)
-    errors_failed = solved(pairs, pairs.units)
-    is_plain = groups.shown is None
     answered, known = timed(pairs), priced(pairs)
     seconds, dollars = values(pairs, answered, "seconds"), values(pairs, known, "dollars")
     first_repeats = values(pairs, [unit for unit in answered if unit.repeat == 0], "seconds")
     p50, p95 = quantile_changes(first_repeats, (0.5, 0.95))
-    gained, lost = flips(graded, other - base)
+    gained, lost = flips(checked, other - base)
     return Comparison(
         base=pairs.base.name,
         other=pairs.other.name,
@@ -130,22 +135,37 @@ def compare(pairs: Pairs, population: Population | None = None) -> Comparison:
         only_base=only_base,
         only_other=only_other,
         neither=neither,
-        base_quality=share(base, groups),
-        other_quality=share(other, groups),
-        quality=quality_change(base, other, groups),
-        quality_errors_failed=quality_change(*errors_failed, grouping(pairs, pairs.units, population)).shown,
-        p_value=estimates.mcnemar(only_other, only_base) if is_plain else p_clustered(other - base, groups.shown),
+        unchecked=len(graded) - len(checked),
+        **_quality(pairs, groups, population),
         seconds=spend(seconds, grouping(pairs, answered, population)),
         p50=p50,
         p95=p95,
         dollars=spend(dollars, grouping(pairs, known, population)),
         unreported=len(graded) - len(known),
-        is_grouped=not is_plain,
+        is_grouped=groups.shown is not None,
         clusters=groups.count,
         changed=dict(pairs.changed),
         gained=gained,
         lost=lost,
     )
+
+
+def _quality(pairs: Pairs, groups: Groups, population: Population | None) -> dict[str, Any]:
+    """The fields of a comparison about quality; all None if no task has a check."""
+    base, other = solved(pairs, pairs.checked)
+    if not len(base):
+        names = ("base_quality", "other_quality", "quality", "quality_errors_failed", "p_value")
+        return dict.fromkeys(names)
+    _, only_other, only_base, _ = crossed(base, other)
+    units = [unit for unit in pairs.units if pairs.has_check(unit)]
+    is_plain = groups.shown is None
+    return {
+        "base_quality": share(base, groups),
+        "other_quality": share(other, groups),
+        "quality": quality_change(base, other, groups),
+        "quality_errors_failed": quality_change(*solved(pairs, units), grouping(pairs, units, population)).shown,
+        "p_value": estimates.mcnemar(only_other, only_base) if is_plain else p_clustered(other - base, groups.shown),
+    }
 
 
 def flips(units: Sequence[Unit], changes: NDArray[np.int64]) -> tuple[list[str], list[str]]:

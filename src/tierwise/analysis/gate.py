@@ -179,6 +179,12 @@ def gate(pairs: Pairs, policy: GatePolicy, *, is_sequential: bool = False) -> Ga
     pairs.require_answers()
     if not pairs.graded:
         raise SpecError(f"no task was graded in both {pairs.base.name} and {pairs.other.name}: all ended in errors")
+    if unchecked := len(pairs.graded) - len(pairs.checked):
+        raise SpecError(
+            f"{unchecked} of {len(pairs.graded)} answers have no check, so nothing says whether they are right, and a "
+            "gate bounds quality first. `tierwise compare` shows their seconds and dollars; measure with `tierwise "
+            "bench`, whose tasks have checks, to gate"
+        )
     if policy.population == "clusters" and is_sequential:
         raise SpecError("a sequential gate is for tasks, not for clusters", field="population")
     checks = _sequential(pairs, policy) if is_sequential else _fixed(pairs, policy)

@@ -11,7 +11,7 @@ import numpy as np
 from tierwise.analysis.arms import Arm
 from tierwise.analysis.refusals import refusals
 from tierwise.analysis.workload_diff import workload_diff
-from tierwise.runs.records import MAX_ERROR_SHARE, Unit
+from tierwise.runs.records import MAX_ERROR_SHARE, TrialOutcome, Unit
 from tierwise.spec.errors import SpecError
 from tierwise.stats.paired_effects import Groups
 
@@ -45,6 +45,14 @@ class Pairs:
     def graded(self) -> tuple[Unit, ...]:
         """The actions that were graded in both."""
         return tuple(unit for unit in self.units if all(record.is_graded for record in self.both(unit)))
+
+    @property
+    def checked(self) -> tuple[Unit, ...]:
+        """Those of tasks that have a check; an answer without one is neither right nor wrong."""
+        return tuple(unit for unit in self.graded if self.has_check(unit))
+
+    def has_check(self, unit: Unit) -> bool:
+        return all(record.outcome != TrialOutcome.UNLABELLED for record in self.both(unit))
 
     @property
     def not_run(self) -> int:

@@ -2,36 +2,38 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tierwise.cli.options import AsJson, Style
+from tierwise.cli.options import AsJson, Style, name_of
 from tierwise.cli.output import print_json, wide_console
 from tierwise.spec.printable import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from tierwise.analysis.leaderboard import Leaderboard
     from tierwise.runs.importers import Imported
 
 
-class ImportKind(StrEnum):
-    """Tools whose results can be imported."""
+def _tools() -> Iterable[str]:
+    from tierwise.runs.importers import IMPORTERS
 
-    SWEBENCH = "swebench"
-    INSPECT = "inspect"
-    LM_EVAL = "lm-eval"
-    NEMO = "nemo"
-    PROMPTFOO = "promptfoo"
+    return IMPORTERS
 
 
 def import_(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Result files, or directories of them.")],
     out: Annotated[Path | None, typer.Option(help="Directory for the runs.")] = None,
     kind: Annotated[
-        ImportKind | None, typer.Option(help="The tool that wrote the files. By default recognised from their content.")
+        str | None,
+        typer.Option(
+            parser=name_of(_tools),
+            metavar="TOOL",
+            help="The tool that wrote the files, such as inspect. By default recognised from their content.",
+        ),
     ] = None,
     metric: Annotated[
         str, typer.Option(help="The score that decides whether an answer is correct, where the logs have several.")
@@ -46,8 +48,8 @@ def import_(
     style: Annotated[Style, typer.Option("--format", help="How to print the table.")] = Style.TABLE,
     as_json: AsJson = False,
 ) -> None:
-    """Import results of other tools as runs, which compare, gate and replay can read: Inspect, lm-eval, NeMo Evaluator,
-    promptfoo, SWE-bench and SWE-bench Pro.
+    """Import results of other tools as runs, which compare, gate and replay read: evaluation harnesses, agent runners
+    and load tools. `--kind ?` names them.
 
     Exit codes: 0 imported, 2 a file is invalid and nothing was written.
     """
@@ -58,8 +60,7 @@ def import_(
     if out is None and not table:
         raise SpecError("nothing to do; give --out DIR to write runs, --table to print a table, or both")
     options = importers.ImportOptions(metric=metric, cluster=cluster)
-    name = "" if kind is None else kind.value
-    runs = [run for path in importers.logs(paths) for run in importers.read(path, name, options)]
+    runs = [run for path in importers.logs(paths) for run in importers.read(path, kind or "", options)]
     names = [run.name for run in runs]
     if duplicates := sorted({name for name in names if names.count(name) > 1}):
         raise SpecError(
@@ -83,6 +84,8 @@ def _check_table(runs: list[Imported]) -> None:
 
     if len({run.suite for run in runs}) > 1:
         raise SpecError(f"a table covers one suite; these are {', '.join(sorted({run.suite for run in runs}))}")
+    if unchecked := [run.name for run in runs if not run.has_checks]:
+        raise SpecError(f"a table compares scores, and {unchecked[0]} has none; import with --out, and compare")
     if repeated := [run.name for run in runs if run.repeats > 1]:
         raise SpecError(
             f"a table covers one result of each task, and {repeated[0]} has several; import with --out, and use "
@@ -119,6 +122,8 @@ def _write(runs: list[Imported], out: Path) -> dict[str, Path]:
 def _counts(run: Imported) -> str:
     solved, errors = sum(one.is_solved for one in run.results), sum(not one.is_graded for one in run.results)
     text = f"{run.suite}: {solved} of {len(run.results)} solved"
+    if not run.has_checks:
+        text = f"{run.suite}: {len(run.results)} requests, no check"
     tasks = len({one.task for one in run.results})
     if run.repeats > 1:
         text += f" ({tasks} tasks, up to {run.repeats} times each)"
@@ -144,7 +149,7 @@ def _fields(runs: list[Imported], folders: dict[str, Path], found: Leaderboard |
                 "size": run.size,
                 "results": len(run.results),
                 "repeats": run.repeats,
-                "solved": sum(result.is_solved for result in run.results),
+                "solved": sum(result.is_solved for result in run.results) if run.has_checks else None,
                 "not_run": len(run.absent),
                 "folder": str(folders[run.name]) if folders else None,
             }

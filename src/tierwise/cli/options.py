@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 
 class Modes(StrEnum):
@@ -36,6 +39,18 @@ class Style(StrEnum):
 
     TABLE = "table"
     MARKDOWN = "markdown"
+
+
+def name_of(names: Callable[[], Iterable[str]]) -> Callable[[str], str]:
+    """A parser for the name of a member of a family, whose table `names` imports only when a name is given."""
+
+    def name(value: str) -> str:
+        known = list(names())
+        if value not in known:
+            raise typer.BadParameter(f"{value!r} is not one of {', '.join(known)}")
+        return value
+
+    return name
 
 
 ConfigPath = Annotated[Path, typer.Argument(help="A config file, such as tierwise.yaml.")]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tierwise.cli.mining import from_git, from_tests
-from tierwise.cli.options import AsJson
+from tierwise.cli.options import AsJson, name_of
 from tierwise.cli.output import print_json
 
 if TYPE_CHECKING:
@@ -56,16 +56,10 @@ Difficulty = Annotated[
 ]
 
 
-class SuiteName(StrEnum):
-    """The suites."""
+def _suites() -> Iterable[str]:
+    from tierwise.workloads.suites import SUITES
 
-    REASONING_GYM = "reasoning-gym"
-    HUMAN_EVAL = "human-eval"
-    GSM8K = "gsm8k"
-    AIME = "aime"
-    GPQA_DIAMOND = "gpqa-diamond"
-    LIVECODEBENCH = "livecodebench"
-    MBPP = "mbpp"
+    return SUITES
 
 
 class AllocationChoice(StrEnum):
@@ -161,7 +155,9 @@ def _has_image(messages: Sequence[dict[str, Any]]) -> bool:
 
 @app.command()
 def make(
-    suite: Annotated[SuiteName, typer.Argument(help="A suite; `tierwise suites` says what each is and needs.")],
+    suite: Annotated[
+        str, typer.Argument(parser=name_of(_suites), help="A suite; `tierwise suites` says what each is and needs.")
+    ],
     out: Annotated[Path | None, typer.Option(help="New file if the name ends in .jsonl, else new directory.")] = None,
     count: Annotated[int | None, typer.Option(min=1, help="Number of tasks. Default: the suite's.")] = None,
     seed: Annotated[
@@ -212,16 +208,16 @@ def make(
     files = _files(suite, file, data_dir, sha256)
     puzzles = {"seed": seed, "difficulty": difficulty, "generators": generator or None}
     given = {**files, **puzzles, "since": since, "until": until, "count": count, "max_tokens": max_tokens}
-    source = _source(suite.value.replace("-", "_"), given)
+    source = _source(suite.replace("-", "_"), given)
     made = source.member.make(Path())
     pin = SuitePin(version=made.version, sha256=digest(encoded(made.tasks)).hexdigest(), files=dict(made.files))
-    header = WorkloadHeader(name=suite.value, source=source, made=pin)
+    header = WorkloadHeader(name=suite, source=source, made=pin)
     write(out, made.tasks, header)
-    print(f"{out}: {len(made.tasks)} tasks of {suite.value} ({made.version}), SHA-256 {pin.sha256}")
+    print(f"{out}: {len(made.tasks)} tasks of {suite} ({made.version}), SHA-256 {pin.sha256}")
     _print_notes(made.notes)
 
 
-def _files(suite: SuiteName, file: list[str] | None, data_dir: Path | None, sha256: list[str] | None) -> dict[str, Any]:
+def _files(suite: str, file: list[str] | None, data_dir: Path | None, sha256: list[str] | None) -> dict[str, Any]:
     """The settings `file` and `sha256`."""
     from tierwise.spec.errors import SpecError
     from tierwise.workloads.suites import SUITES, FromFiles, found_in
@@ -229,10 +225,10 @@ def _files(suite: SuiteName, file: list[str] | None, data_dir: Path | None, sha2
     if file and data_dir is not None:
         raise SpecError("give --file or --data-dir, not both", field="--data-dir")
     if data_dir is not None:
-        kind = SUITES[suite.value]
+        kind = SUITES[suite]
         if not issubclass(kind, FromFiles):
-            raise SpecError(f"{suite.value} reads no file of yours", field="--data-dir")
-        file = found_in(data_dir, kind.FILES, suite.value)
+            raise SpecError(f"{suite} reads no file of yours", field="--data-dir")
+        file = found_in(data_dir, kind.FILES, suite)
     files = [one if one.startswith("hf:") else str(Path(one).resolve()) for one in file or ()]
     return {"file": _one_or_all(files), "sha256": _one_or_all(sha256 or [])}
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tierwise.stats.paired_effects import Change, Spend
 
 FLIPS_SHOWN = 10
+NO_CHECK = "no check"
 
 
 def changes(found: Comparison) -> Grid:
@@ -38,6 +39,8 @@ def changes(found: Comparison) -> Grid:
 
 
 def _quality(found: Comparison) -> tuple[str, ...]:
+    if found.quality is None or found.base_quality is None or found.other_quality is None:
+        return ("solved", NO_CHECK, NO_CHECK, UNKNOWN, UNKNOWN)
     shown = found.quality.shown
     return (
         "solved",
@@ -73,13 +76,11 @@ def _interval(estimate: Estimate, write: Callable[[float], str]) -> str:
 
 def verdict(found: Comparison) -> str:
     """The result in one line: quality, latency and cost."""
-    shown = found.quality.shown
-    test = "clustered t test," if found.is_grouped else "exact McNemar"
-    quality = (
-        f"quality: {found.verdict} ({points(shown.value)} points {interval(shown, points)}, "
-        f"{test} p = {found.p_value:.2g})"
-    )
-    words = [quality]
+    words = [f"quality: {found.verdict}"]
+    if found.quality is not None:
+        shown = found.quality.shown
+        test = "clustered t test," if found.is_grouped else "exact McNemar"
+        words[0] += f" ({points(shown.value)} points {interval(shown, points)}, {test} p = {found.p_value:.2g})"
     for name, spend, up, down in (
         ("latency", found.seconds, "slower", "faster"),
         ("cost", found.dollars, "more expensive", "cheaper"),
@@ -100,10 +101,17 @@ def _direction(change: Change, up: str, down: str) -> str:
 def notes(found: Comparison) -> Iterable[str]:
     """Denominators, exclusions, and the population that the intervals describe."""
     pairs = found.both + found.only_base + found.only_other + found.neither
-    yield (
-        f"{pairs} tasks were graded in both, of {found.planned} planned: both solved {found.both}, only the first "
-        f"{found.only_base}, only the second {found.only_other}, neither {found.neither}."
-    )
+    if pairs:
+        yield (
+            f"{pairs} tasks were graded in both, of {found.planned} planned: both solved {found.both}, only the first "
+            f"{found.only_base}, only the second {found.only_other}, neither {found.neither}."
+        )
+    if found.unchecked:
+        of = "" if pairs else f", of {found.planned} planned"
+        yield (
+            f"{found.unchecked} answers have no check in one of the two{of}: nothing says whether they are right. They "
+            "are in no figure of quality, and in those of seconds and dollars."
+        )
     if found.not_run_base or found.not_run_other:
         yield (
             f"Not run: {found.not_run_base} in the first, {found.not_run_other} in the second; "
@@ -111,15 +119,18 @@ def notes(found: Comparison) -> Iterable[str]:
         )
     if found.errors_base or found.errors_other:
         failed = found.quality_errors_failed
+        counted = (
+            "" if failed is None else f"; counted as failures: {points(failed.value)} points {interval(failed, points)}"
+        )
         yield (
             f"Infrastructure errors: {found.errors_base} in the first, {found.errors_other} in the second. They are "
-            f"left out above; counted as failures: {points(failed.value)} points {interval(failed, points)}."
+            f"left out above{counted}."
         )
     if found.dollars is not None and found.unreported:
         yield f"The costs of {found.unreported} pairs are unknown; they are left out of the costs above."
     yield from changed_tasks(found.changed)
     yield population(found.population, found.clusters)
-    if found.quality.clusters is not None:
+    if found.quality is not None and found.quality.clusters is not None:
         alone = found.quality.tasks
         yield f"For new tasks of the same clusters, the interval of quality would be {interval(alone, points)}."
 

@@ -25,8 +25,9 @@ def table(found: Sequence[LeverEffect]) -> Grid:
 def _line(one: LeverEffect) -> tuple[str, ...]:
     change, speed, dollars = UNKNOWN, UNKNOWN, UNKNOWN
     if one.against is not None:
-        quality = one.against.tasks.quality.shown
-        change = f"{points(quality.value)} {interval(quality, points)}"
+        quality = one.against.tasks.quality
+        if quality is not None:
+            change = f"{points(quality.shown.value)} {interval(quality.shown, points)}"
         speed = _ratio(one.against.speed)
         dollars = _ratio(one.against.tasks.dollars.ratio if one.against.tasks.dollars is not None else None)
     ran = one.deployment

@@ -30,7 +30,8 @@ def table(found: Sequence[LeverEffect], perplexities: Sequence[Perplexity]) -> G
 
 
 def _line(one: LeverEffect, read: Perplexity | None) -> tuple[str, ...]:
-    quality = None if one.against is None else one.against.tasks.quality.shown
+    change = None if one.against is None else one.against.tasks.quality
+    quality = None if change is None else change.shown
     return (
         one.tier,
         percent(one.solved),

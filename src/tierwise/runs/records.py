@@ -42,7 +42,7 @@ class TrialOutcome(StrEnum):
     INCORRECT = "incorrect"
     """The check rejected the answer."""
     UNLABELLED = "unlabelled"
-    """There is an answer, and the task has no check. Only pools have it (`tierwise tune --labels agreement`)."""
+    """There is an answer, and the task has no check: in pools (`tierwise tune --labels agreement`) and logs of load."""
     NO_ANSWER = "no_answer"
     """The tier could not answer: too long, out of budget, or blocked by a filter. It counts against the tier."""
     LOST_TO_THINKING = "lost_to_thinking"

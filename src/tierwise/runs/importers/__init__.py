@@ -5,7 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tierwise.runs.importers import inspect, lm_eval, nemo, promptfoo, swebench
+from tierwise.runs.importers import (
+    aiperf,
+    evalscope,
+    guidellm,
+    harbor,
+    inspect,
+    livecodebench,
+    lm_eval,
+    nemo,
+    promptfoo,
+    swebench,
+)
 from tierwise.runs.importers.imported import Imported, ImportedResult, write
 from tierwise.runs.importers.log import ImportOptions, Log
 from tierwise.spec.errors import NotFound, SpecError
@@ -44,6 +55,28 @@ IMPORTERS: dict[str, Importer] = {
         label="NeMo Evaluator", reads="a bundle `eval-*.json`", read=nemo.read, is_companion=nemo.is_companion
     ),
     "promptfoo": Importer(label="promptfoo", reads="the file of `promptfoo eval -o FILE.json`", read=promptfoo.read),
+    "harbor": Importer(
+        label="Harbor",
+        reads="the folder of a job, or its `result.json`",
+        read=harbor.read,
+        is_companion=harbor.is_companion,
+    ),
+    "evalscope": Importer(
+        label="EvalScope",
+        reads="`reviews/MODEL/*.jsonl`",
+        read=evalscope.read,
+        is_companion=evalscope.is_companion,
+    ),
+    "livecodebench": Importer(
+        label="LiveCodeBench",
+        reads="`*_eval_all.json`",
+        read=livecodebench.read,
+        is_companion=livecodebench.is_companion,
+    ),
+    "aiperf": Importer(
+        label="AIPerf", reads="`profile_export.jsonl`", read=aiperf.read, is_companion=aiperf.is_companion
+    ),
+    "guidellm": Importer(label="guidellm", reads="the file of `--output kind=json`", read=guidellm.read),
 }
 """Importers by tool name. A log is recognised by its content."""
 

@@ -87,6 +87,11 @@ class Imported:
         return {result.task: result.cluster for result in self.results}
 
     @property
+    def has_checks(self) -> bool:
+        """Whether the tool says which answers are right; a load tool does not."""
+        return all(result.outcome != TrialOutcome.UNLABELLED for result in self.results)
+
+    @property
     def repeats(self) -> int:
         """The most results that a task has."""
         return 1 + max((result.repeat for result in self.results), default=0)

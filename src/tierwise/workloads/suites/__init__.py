@@ -1,8 +1,7 @@
 """The suites that can make tasks, by name, and what is known about each suite that the field quotes.
 
-A new suite is one module, with its row, and one line in each table and in the command line's `SuiteName`. A suite whose
-data may not be redistributed reads the user's copy (`data.py`). One whose tasks are containers has a row only
-(`containers.py`).
+A new suite is one module, with its row, and one line in each table. A suite whose data may not be redistributed reads
+the user's copy (`data.py`). One whose tasks are containers has a row only (`containers.py`).
 """
 
 from __future__ import annotations

@@ -1,0 +1,268 @@
+"""Imports jobs of Harbor: the job's `result.json`, with one folder per trial beside it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from tierwise.runs.importers.imported import Collected, Imported, ImportedResult, outcome_of, safe_name
+from tierwise.runs.importers.log import Log
+from tierwise.runs.records import TrialOutcome
+from tierwise.spec.errors import SpecError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+_FORMAT = 1
+_RESULT = "result.json"
+_OF_A_JOB = ("config.json", "lock.json")
+_DEPTH = 4
+"""How many folders a trial's files may lie below its job."""
+_BY_THE_AGENT = frozenset(
+    {
+        "AgentSafetyRefusalError",
+        "AgentTimeoutError",
+        "ContentPolicyViolationError",
+        "ContextLengthExceededError",
+        "ContextWindowExceededError",
+        "NonZeroAgentExitCodeError",
+        "OutputLengthExceededError",
+        "OutputTokenExceededError",
+    }
+)
+"""Exceptions after which a reward is valid by Harbor 0.26's own table, `harbor/models/trial/error_policy.py`."""
+
+
+class _Override(msgspec.Struct):
+    has_valid_reward: bool | None = None
+
+
+class _Exception(msgspec.Struct):
+    exception_type: str
+    exception_message: str = ""
+    policy_override: _Override | None = None
+
+    @property
+    def is_of_the_agent(self) -> bool:
+        """Whether it says something about the agent, so that a reward after it counts."""
+        said = None if self.policy_override is None else self.policy_override.has_valid_reward
+        return self.exception_type in _BY_THE_AGENT if said is None else said
+
+    @property
+    def why(self) -> str:
+        return f"{self.exception_type}: {self.exception_message.strip()}".partition("\n")[0]
+
+
+class _Model(msgspec.Struct):
+    name: str
+
+
+class _Agent(msgspec.Struct):
+    name: str
+    model_info: _Model | None = None
+
+
+class _Context(msgspec.Struct):
+    """What an agent, or one step of it, spent."""
+
+    n_input_tokens: int | None = None
+    n_cache_tokens: int | None = None
+    n_output_tokens: int | None = None
+    cost_usd: float | None = None
+
+
+class _Verified(msgspec.Struct):
+    rewards: dict[str, Any] | None = None
+
+
+class _Timing(msgspec.Struct):
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+class _Step(msgspec.Struct):
+    agent_result: _Context | None = None
+    exception_info: _Exception | None = None
+    agent_execution: _Timing | None = None
+
+
+class _Trial(msgspec.Struct):
+    task_name: str
+    trial_name: str
+    agent_info: _Agent
+    source: str | None = None
+    agent_result: _Context | None = None
+    verifier_result: _Verified | None = None
+    exception_info: _Exception | None = None
+    started_at: datetime | None = None
+    agent_execution: _Timing | None = None
+    step_results: list[_Step] | None = None
+
+    @property
+    def tier(self) -> str:
+        return self.agent_info.name if self.agent_info.model_info is None else self.agent_info.model_info.name
+
+    @property
+    def exceptions(self) -> list[_Exception]:
+        found = [self.exception_info, *(step.exception_info for step in self.step_results or ())]
+        return [one for one in found if one is not None]
+
+    @property
+    def rewards(self) -> dict[str, Any]:
+        return (self.verifier_result.rewards if self.verifier_result else None) or {}
+
+
+class _Stats(msgspec.Struct):
+    n_running_trials: int = 0
+    n_pending_trials: int = 0
+
+
+class _Job(msgspec.Struct):
+    n_total_trials: int
+    schema_version: int = _FORMAT
+    finished_at: datetime | None = None
+    stats: _Stats = msgspec.field(default_factory=_Stats)
+
+
+def is_companion(log: Log) -> bool:
+    """Whether it is another file of a job, or a file of a trial."""
+    folder = log.path.parent
+    if _is_job(folder) and log.path.name in _OF_A_JOB:
+        return True
+    return any(_is_job(above) for above in list(folder.parents)[:_DEPTH])
+
+
+def _is_job(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in (_RESULT, *_OF_A_JOB))
+
+
+def read(log: Log) -> list[Imported] | None:
+    """One run per data set, agent and model; None if this is no job of Harbor.
+
+    Raises:
+        ConfigErrors: it is one, and trials are invalid; each error names its file.
+        SpecError: it is one, and did not end, or lacks trials.
+    """
+    if log.has("trial_name", "task_name", "agent_info"):
+        raise SpecError(
+            f"{log.path} is one trial of a job of Harbor; give {_RESULT} of the job, in the folder above it"
+        )
+    if not log.has("n_total_trials", "stats"):
+        return None
+    job = log.convert(_Job)
+    if job.schema_version != _FORMAT:
+        raise SpecError(f"{log.path} has version {job.schema_version}, and {_FORMAT} is read; use Harbor 0.26")
+    files = [path / _RESULT for path in sorted(log.path.parent.iterdir()) if path.is_dir()]
+    found = [(str(path), Log(path, log.options).convert(_Trial)) for path in files if path.is_file()]
+    waiting = job.stats.n_running_trials + job.stats.n_pending_trials
+    if job.finished_at is None or waiting:
+        raise SpecError(
+            f"{log.path} is not complete: {len(found)} of {job.n_total_trials} trials have a result. Finish it with "
+            f"`harbor job resume -p {log.path.parent}`"
+        )
+    if len(found) != job.n_total_trials or not found:
+        raise SpecError(
+            f"{log.path} says {job.n_total_trials} trials, and {len(found)} folders beside it have a {_RESULT}; copy "
+            "the whole folder of the job"
+        )
+    return _runs(log, found)
+
+
+def _runs(log: Log, found: list[tuple[str, _Trial]]) -> list[Imported]:
+    metric = log.choose(list(dict.fromkeys(name for _, trial in found for name in trial.rewards)) or ["reward"])
+    arms: dict[tuple[str, str, str], list[tuple[str, _Trial]]] = {}
+    for place, trial in sorted(found, key=_began):
+        key = trial.source or "tasks", trial.agent_info.name, trial.tier
+        arms.setdefault(key, []).append((place, trial))
+    job = log.path.resolve().parent.name
+    return [
+        Imported(
+            path=log.path,
+            sha256=log.sha256,
+            name=safe_name(job, *(dict.fromkeys((suite, agent, tier)) if len(arms) > 1 else ())),
+            tier=tier,
+            suite=suite,
+            size=None,
+            results=_results(trials, metric),
+        )
+        for (suite, agent, tier), trials in sorted(arms.items())
+    ]
+
+
+def _began(row: tuple[str, _Trial]) -> tuple[float, str]:
+    trial = row[1]
+    return (trial.started_at.timestamp() if trial.started_at else 0.0), trial.trial_name
+
+
+def _results(rows: list[tuple[str, _Trial]], metric: str) -> tuple[ImportedResult, ...]:
+    collected = Collected()
+    seen: dict[str, str] = {}
+    attempts: Counter[str] = Counter()
+    for place, trial in rows:
+        outcome, why = _outcome(trial, metric)
+        if trial.trial_name in seen:
+            collected.wrong(place, f"trial {trial.trial_name!r} is already in {seen[trial.trial_name]}; remove one")
+        elif outcome is None:
+            collected.wrong(place, why)
+        else:
+            collected.add(_result(trial, attempts[trial.task_name], outcome, why), place)
+            attempts[trial.task_name] += 1
+        seen[trial.trial_name] = place
+    return collected.done()
+
+
+def _outcome(trial: _Trial, metric: str) -> tuple[TrialOutcome | None, str]:
+    """The outcome with its reason; None, with what is wrong, if there is none."""
+    failed = [one.why for one in trial.exceptions if not one.is_of_the_agent]
+    if failed:
+        return TrialOutcome.ERROR, failed[0]
+    ended = [one.why for one in trial.exceptions]
+    if metric not in trial.rewards:
+        return TrialOutcome.ERROR, ended[0] if ended else f"the verifier left no {metric!r}"
+    value = trial.rewards[metric]
+    outcome = outcome_of(value)
+    if outcome is None:
+        return None, f"{metric!r} is {value!r}; allowed are 0 and 1, because a task is solved or not"
+    return outcome, "" if outcome == TrialOutcome.CORRECT else ended[0] if ended else f"{metric}: 0"
+
+
+def _result(trial: _Trial, attempt: int, outcome: TrialOutcome, why: str) -> ImportedResult:
+    steps = trial.step_results or []
+    contexts = [trial.agent_result] if trial.agent_result is not None else [step.agent_result for step in steps]
+    spent = [one for one in contexts if one is not None]
+    times = [trial.agent_execution] if trial.agent_execution else [step.agent_execution for step in steps]
+    cost = [one.cost_usd for one in spent if one.cost_usd is not None]
+    return ImportedResult(
+        task=trial.task_name,
+        outcome=outcome,
+        why=why,
+        repeat=attempt,
+        began=_began(("", trial))[0],
+        seconds=_seconds(times) if outcome != TrialOutcome.ERROR else None,
+        prompt_tokens=_sum(one.n_input_tokens for one in spent),
+        cached_tokens=_sum(one.n_cache_tokens for one in spent),
+        completion_tokens=_sum(one.n_output_tokens for one in spent),
+        dollars=sum(cost) if cost else None,
+    )
+
+
+def _sum(values: Iterable[int | None]) -> int | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
+
+
+def _seconds(times: Iterable[_Timing | None]) -> float | None:
+    """Seconds of the agent, without environment, installation and verifier."""
+    found = [_length(one) for one in times]
+    known = [one for one in found if one is not None]
+    return sum(known) if known and len(known) == len(found) else None
+
+
+def _length(time: _Timing | None) -> float | None:
+    if time is None or time.started_at is None or time.finished_at is None:
+        return None
+    return time.finished_at.timestamp() - time.started_at.timestamp()
