@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 
 from tierwise.catalog import Checkpoint, parse_source
+from tierwise.catalog.claims import Claim
 from tierwise.engines import DeploymentSettings, row_of
 from tierwise.keys.oidc_settings import OidcSettings
 from tierwise.ledger.prices import Price
@@ -74,6 +75,8 @@ class ConfigFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Model names that choose among tiers, each shorthand for a tier with the policy `cascade`."""
     prices: dict[str, Price] = {}
     """Prices, by deployment name."""
+    claims: dict[str, list[Claim]] = {}
+    """Published scores of a deployment's checkpoint, by deployment name. A bench of their suite checks them."""
     stored_responses: StoredResponses = StoredResponses()
     """Responses that the endpoint keeps in memory, so that requests can continue them."""
     oidc: OidcSettings | None = None
@@ -102,12 +105,8 @@ class PlannedProcess:
     @property
     def levers(self) -> dict[str, Any]:
         """The engine's settings, including defaults, without the checkpoint."""
-        values = msgspec.to_builtins(self.settings)
-        return {
-            name: one
-            for name, one in values.items()
-            if one not in (None, {}, []) and name not in ("checkpoint", "engine")
-        }
+        values, no_lever = msgspec.to_builtins(self.settings), ("checkpoint", "engine")
+        return {name: one for name, one in values.items() if one not in (None, {}, []) and name not in no_lever}
 
     @property
     def why_shared(self) -> str:
@@ -348,8 +347,9 @@ def _check_whole(file: ConfigFile, tiers: Mapping[str, TierConfig], path: Path, 
         _check_others(
             name, file, tiers, f"tiers.{name}.policy" if name in file.tiers else f"routes.{name}.cascade", reading
         )
-    for name in file.prices:
-        reading.known(name, file.deployments, f"prices.{name}", "deployment")
+    for section in ("prices", "claims"):
+        for name in getattr(file, section):
+            reading.known(name, file.deployments, f"{section}.{name}", "deployment")
 
 
 def _check_others(name: str, file: ConfigFile, tiers: Mapping[str, TierConfig], field: str, reading: Reading) -> None:

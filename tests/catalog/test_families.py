@@ -60,7 +60,7 @@ def test_each_of_the_five_says_what_the_levers_and_a_recipe_want(name):
     assert found.thinking.switch is not None
     assert found.active_experts.key
     assert found.sampling
-    assert found.scores
+    assert found.claims
     assert found.successors
     assert any(variant.experts for variant in found.variants)
 
@@ -96,7 +96,7 @@ def test_what_nobody_could_confirm_says_so():
     assert not gemma.variant("26b-a4b").confirmed  # its layers
     assert not gemma.variant("26b-a4b").context.confirmed
     assert not deepseek.variant("").attention.confirmed  # index_topk
-    assert [score.value for score in glm.scores if not score.confirmed] == [77.8]
+    assert [claim.score for claim in glm.claims if not claim.confirmed] == [77.8]
     assert [advice.use for advice in kimi.sampling if not advice.confirmed] == ["instant"]
     assert not kimi.engines["llama.cpp"].confirmed
 
@@ -189,7 +189,7 @@ def test_all_that_is_wrong_is_said_at_once_with_file_and_line(tmp_path):
         ),
         (
             "licence:",
-            "scores: [{benchmark: B, variant: 7b, value: 1, mode: a, source: card}]\nlicence:",
+            "claims: [{suite: b, variant: 7b, score: 1, source: card}]\nlicence:",
             "variant '7b'",
         ),
     ],

@@ -82,7 +82,7 @@ def test_every_published_number_says_so_and_every_source_is_named_once():
     for number in (
         "at least 64 GB",
         "supports 262,144 tokens",
-        "LiveCodeBench v6 77.1",
+        "livecodebench v6 77.1",
         "8 of 128 experts",
         "mtp with 4",
     ):

@@ -28,7 +28,7 @@ def test_all_families_are_listed_in_eighty_columns():
 def test_one_family_is_told_whole_with_source_and_mode():
     said = tierwise("families", "deepseek-v4-pro").stdout
     assert "published, not measured here" in said
-    assert "LiveCodeBench 93.5, thinking, max  [card]" in said
+    assert "livecodebench 93.5, think, max, harness unknown, date unknown" in said
     assert "num_experts_per_tok: the first layers are routed by a table" in said
     assert "off by default; on thinking=true" in said
     assert "recipe: vllm-project/recipes" in said

@@ -65,7 +65,7 @@ def test_a_repeated_key_is_wrong_at_any_depth():
         ("a: *b", ":1: not YAML: column 4: found undefined alias 'b'"),
         ("a: &a\n  [*a]", ":1: not YAML: a[0] contains itself; an alias must refer to a value outside of it"),
         ("a: 1\n---\nb: 2", ":2: not YAML: column 1: but found another document"),
-        ("a: 2024-13-45", ": not YAML: month must be in 1..12"),
+        ("a: !!timestamp 2024-13-45", ": not YAML: month must be in 1..12"),
         ("a: " + "[" * 3000, ": not YAML: it is nested too deeply"),
         ("b: 1\na: !!float x", ": not YAML: could not convert string to float: 'x'"),
         (BOMB, ": holds more than 20,000 values"),
@@ -146,3 +146,7 @@ def test_a_file_that_never_ends_is_not_read_to_its_end(tmp_path):
         file.truncate(2**40)
     with pytest.raises(SpecError, match="is too large"):
         read_yaml(tmp_path / "sparse.yaml", "config file")
+
+
+def test_a_date_is_a_text_as_it_is_in_json():
+    assert yaml_document("{day: 2026-11-30, since: 2026}", "file.yaml").value == {"day": "2026-11-30", "since": 2026}

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tierwise.analysis import contrasts, refusals, rows, selection
+from tierwise.analysis.claims import ClaimCheck, check_claims
 from tierwise.analysis.duty import DutyRow, duty_rows
 from tierwise.runs.records import MAX_ERROR_SHARE, clusters_of
 from tierwise.spec.files import yaml_document
@@ -75,6 +76,8 @@ class RunSummary:
     """Rows on machines that are paid by the hour."""
     refusals: list[str] = field(default_factory=list)
     """For each tier whose actions say nothing about its answers: why."""
+    claims: list[ClaimCheck] = field(default_factory=list)
+    """Published scores beside those that were reproduced."""
     tasks: int
     is_partial: bool
     """Whether some actions were not run."""
@@ -146,6 +149,7 @@ def summarise(manifest: Manifest, records: Sequence[TrialRecord], tasks: Sequenc
         has_prices=_has_prices(manifest),
         duties=list(duty_rows(manifest, {variant: of[variant].values() for variant in variants}, design)),
         refusals=_refusals(variants, of),
+        claims=list(check_claims(manifest, found)),
         errors=dict(Counter(record.why for record in records if not record.is_graded).most_common()),
         tasks=len(manifest.tasks),
         is_partial=any(row.counts.not_run for row in found),

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from tierwise.catalog.claims import UNKNOWN
 from tierwise.catalog.engine_recipe import EngineRecipe, Fit, RecipeContext, inline
 from tierwise.catalog.families import EngineSupport, Family
-from tierwise.catalog.families.family import Advice, Fact
+from tierwise.catalog.families.family import Advice, Fact, PublishedClaim
 from tierwise.catalog.fit import fit
 from tierwise.catalog.gpus import Machine
 
@@ -195,16 +196,16 @@ class _RecipeWriter:
         return next(iter(fitting or self.family.sampling), None)
 
     def _scores(self, *, thinks: bool, effort: str) -> Iterator[str]:
-        """The first published scores of this mode, one for each benchmark."""
-        modes = ("thinking", f"thinking, {effort}") if thinks else ("no thinking",)
-        named = ("", self.found.variant.name)
-        fitting = [one for one in self.family.scores if one.mode in modes and one.variant in named]
-        first = {one.benchmark: one for one in reversed(fitting)}
-        for one in [first[name] for name in dict.fromkeys(one.benchmark for one in fitting)][:_SCORES]:
-            harness = f", {one.harness}" if one.harness else ""
-            yield self._published(f"{one.benchmark} {one.value:g} ({one.mode}{harness})", one)
+        """The first published scores of this mode, one for each suite."""
+        fitting = [one for one in self.family.claims if one.variant in ("", self.found.variant.name)]
+        fitting = [one for one in fitting if one.mode == ("think" if thinks else "average")]
+        fitting = [one for one in fitting if one.effort in ("", effort)]
+        first = {(one.suite, one.release): one for one in reversed(fitting)}
+        for one in [first[name] for name in dict.fromkeys((one.suite, one.release) for one in fitting)][:_SCORES]:
+            harness = "" if one.harness == UNKNOWN else f", {one.harness}"
+            yield self._published(f"{one.what} {one.score:g} ({one.how}{harness})", one)
 
-    def _published(self, what: str, fact: Fact) -> str:
+    def _published(self, what: str, fact: Fact | PublishedClaim) -> str:
         self.cited[fact.source] = self.family.sources[fact.source]
         doubt = "" if fact.confirmed else ", not confirmed"
         return f"    # published, not measured here{doubt}: {what} [{fact.source}]"

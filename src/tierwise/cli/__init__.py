@@ -18,6 +18,7 @@ from tierwise.cli import (
     check,
     compare,
     doctor,
+    exporting,
     extras,
     families,
     gate,
@@ -80,6 +81,7 @@ app.command()(compare.compare)
 app.command()(gate.gate)
 app.command()(watch.watch)
 app.command("import")(importing.import_)
+app.command()(exporting.export)
 app.add_typer(moe.app, name="moe")
 app.add_typer(keys.app, name="keys")
 app.add_typer(ledger.app, name="ledger")

@@ -120,9 +120,22 @@ def _print(console: Console, summary: RunSummary, paths: Mapping[str, str]) -> N
     for line in sentences.duties(summary):
         console.print(Text(line, style="dim"))
     console.print(Text(sentences.population(summary), style="dim"))
+    _print_claims(console, summary)
     console.print()
     for name, path in paths.items():
         console.print(f"{name:8}{path}", markup=False, soft_wrap=True)
+
+
+def _print_claims(console: Console, summary: RunSummary) -> None:
+    from rich.text import Text
+
+    from tierwise.report import claim_table
+
+    if summary.claims:
+        console.print()
+        console.print(claim_table.table(summary.claims))
+        for line in (*claim_table.sources(summary.claims), claim_table.ABOUT):
+            console.print(Text(line, style="dim"))
 
 
 def _print_session(console: Console, directory: RunDirectory) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
     from tierwise.catalog.families import Family, Variant
-    from tierwise.catalog.families.family import Fact
+    from tierwise.catalog.families.family import Fact, PublishedClaim
     from tierwise.cli.console import Console
 
 
@@ -97,28 +97,21 @@ def _print_one(family: Family) -> None:
         [(f"{one.use}: {_pairs(one.sampling.fields())}", "", one) for one in family.sampling],
     )
     _section(console, "engines", [(_engine(name, one), one.needs, one) for name, one in family.engines.items()])
-    _section(
-        console,
-        "published scores",
-        [
-            (f"{_benchmark(one.benchmark, one.variant)} {one.value:g}, {one.mode}", one.harness, one)
-            for one in family.scores
-        ],
-    )
+    _section(console, "published scores", [(_claim(one), "; ".join(one.doubts), one) for one in family.claims])
     _section(console, "successors", [(one.name, one.note, one) for one in family.successors])
     console.print("\n[bold]sources[/bold]")
     for name, citation in family.sources.items():
         console.print(f"  {name}: {citation}", markup=False)
 
 
-def _section(console: Console, title: str, lines: list[tuple[str, str, Fact]]) -> None:
+def _section(console: Console, title: str, lines: Sequence[tuple[str, str, Fact | PublishedClaim]]) -> None:
     if lines:
         console.print(f"\n[bold]{title}[/bold]")
     for text, note, fact in lines:
         console.print(f"  {text}{f' ({note})' if note else ''}  {_origin(fact)}", markup=False)
 
 
-def _origin(fact: Fact) -> str:
+def _origin(fact: Fact | PublishedClaim) -> str:
     return f"[{fact.source}]" if fact.confirmed else f"[{fact.source}, not confirmed]"
 
 
@@ -172,8 +165,9 @@ def _engine(name: str, support: Any) -> str:
     return f"{name}:{serves} {support.architecture}" + "".join(f", {one}" for one in parsers) + flags
 
 
-def _benchmark(name: str, variant: str) -> str:
-    return f"{name} ({variant})" if variant else name
+def _claim(one: PublishedClaim) -> str:
+    of = f" ({one.variant})" if one.variant else ""
+    return f"{one.what}{of} {one.score:g}, {one.how}, harness {one.harness}, date {one.date}"
 
 
 def _pairs(values: dict[str, Any]) -> str:

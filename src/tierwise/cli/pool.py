@@ -145,6 +145,58 @@ def record(
     raise typer.Exit(run(job, as_json=as_json))
 
 
+@app.command("from-runs")
+def from_runs(
+    file: ConfigPath,
+    workload: WorkloadPath,
+    run: Annotated[
+        list[str], typer.Option(metavar="TIER=DIR", help="The imported run with the draws of a tier; repeat it.")
+    ],
+    out: Annotated[Path, typer.Option(help="New directory for the pool.")],
+    as_json: AsJson = False,
+) -> None:
+    """Make a pool of imported runs: the repeats of a task (epochs, samples) become draws of a tier.
+
+    The workload has the tasks under the log's ids. A log must have answers, tokens, times and several draws of a task;
+    grades stay those of the log. Nothing is asked.
+
+    Exit codes: 0 written, 2 invalid input, and nothing was written.
+    """
+    import asyncio
+
+    from tierwise import plan as planning
+    from tierwise.bench.imported_draws import imported_draws, write_pool
+    from tierwise.cli.output import print_json
+    from tierwise.runs.directory import RunDirectory
+    from tierwise.workloads.files import load
+    from tierwise.workloads.files.write import check_free
+
+    check_free(out)
+    runs = {tier: RunDirectory(path) for tier, path in _named(run).items()}
+    given = imported_draws(planning.load(file), load(workload), runs)
+    written = asyncio.run(write_pool(given, out)).path
+    tasks = len(given.workload.tasks)
+    if as_json:
+        print_json({"pool": str(written), "tasks": tasks, "draws": given.draws, "tiers": list(given.runs)})
+    else:
+        print(f"{written}: {given.draws} draws of {tasks} tasks for {', '.join(given.runs)}")
+
+
+def _named(runs: list[str]) -> dict[str, Path]:
+    """TIER=DIR as a mapping."""
+    from tierwise.spec.errors import SpecError
+
+    found: dict[str, Path] = {}
+    for one in runs:
+        tier, equals, path = one.partition("=")
+        if not (tier and equals and path):
+            raise SpecError(f"{one!r} is not TIER=DIR, such as fast=runs/imported/fast", field="--run")
+        if tier in found:
+            raise SpecError(f"tier {tier!r} is given twice; a pool has one run of each", field="--run")
+        found[tier] = Path(path)
+    return found
+
+
 def recording(
     file: Path,
     workload: Path,

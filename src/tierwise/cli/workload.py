@@ -94,6 +94,8 @@ def check(workload: WorkloadArgument, as_json: AsJson = False) -> None:
             print(f"  {name}: {_counted(facts[name])}")
     if facts["source"]:
         print(f"  source: {facts['source']}")
+    if found.suite is not None:
+        print(f"  suite: {found.suite.what}")
     _print_notes(found.notes)
 
 
@@ -124,6 +126,8 @@ def _check_expressions(found: Workload) -> None:
 def _facts(found: Workload) -> dict[str, Any]:
     from collections import Counter
 
+    import msgspec
+
     tasks, header = found.tasks, found.header
     weight = sum(task.weight for task in tasks)
     return {
@@ -143,6 +147,7 @@ def _facts(found: Workload) -> dict[str, Any]:
         "needs_sandbox": found.needs_sandbox,
         "source": None if header.source is None else header.source.kind,
         "made": None if header.made is None else {"version": header.made.version, "sha256": header.made.sha256},
+        "suite": None if found.suite is None else msgspec.to_builtins(found.suite),
         "notes": list(found.notes),
     }
 
@@ -313,6 +318,7 @@ def sample(
         checks={},
         source=None,
         made=None,
+        suite=found.sampled_suite(len(drawn.tasks)),
     )
     write(out, drawn.tasks, header)
     print(f"{out}: {summary}, {how}")

@@ -300,20 +300,23 @@ def _notes(
     manifest: Manifest, sources: Iterable[Source], tasks: Sequence[PoolTask], records: Iterable[TrialRecord]
 ) -> Iterable[str]:
     yield from _changes(manifest)
+    if manifest.is_imported:
+        yield "its draws are those of another tool's logs: which weights and engine made them is not known here"
     planned = manifest.settings.repeats
     for source in sources:
         drawn = [task.draws[source.key] for task in tasks]
         if missing := sum(len(draws) < planned for draws in drawn):
             yield (
-                f"{source.deployment}: {missing} of {len(tasks)} tasks have fewer than the {planned} planned draws; "
-                "resume the recording"
+                f"{source.deployment}: {missing} of {len(tasks)} tasks have fewer than the {planned} planned draws"
+                + ("" if manifest.is_imported else "; resume the recording")
             )
         if source.sampling.get("temperature") != 0 and (alike := _alike(drawn)):
             yield f"{source.deployment}, recorded through tier {source.tier!r}: {alike}"
     if lost := sum(map(is_lost, records)):
         yield f"{lost} draws were lost to thinking: {_said_of_lost(tasks)}"
     if errors := sum(not record.is_graded for record in records):
-        yield f"{errors} draws ended in infrastructure errors and are left out; resume the recording to draw them again"
+        again = "" if manifest.is_imported else "; resume the recording to draw them again"
+        yield f"{errors} draws ended in infrastructure errors and are left out{again}"
 
 
 def _said_of_lost(tasks: Sequence[PoolTask]) -> str:

@@ -12,7 +12,7 @@ import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from tierwise.report import numbers, plots, sentences
+from tierwise.report import claim_table, numbers, plots, sentences
 from tierwise.spec.replacing import replace_file
 from tierwise.workloads.task import read_tasks
 
@@ -69,6 +69,7 @@ def page(manifest: Manifest, tasks: Sequence[Task], records: Sequence[TrialRecor
         records=records,
         numbers=numbers,
         sentences=sentences,
+        claim_table=claim_table,
         short=_short,
         file_name=_file_name,
         content=_content,

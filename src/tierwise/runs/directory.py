@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from tierwise.runs.claims import RunClaim
 from tierwise.runs.draws import PoolSettings
 from tierwise.runs.durations import Durations
 from tierwise.runs.machine import RunMachine
@@ -22,6 +23,7 @@ from tierwise.spec.deployed import Deployed
 from tierwise.spec.errors import NotFound, SpecError, TierwiseError
 from tierwise.spec.files import decode_json, decode_json_lines, read_bytes
 from tierwise.spec.replacing import replace_file
+from tierwise.workloads.suites.part import SuitePart
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -141,6 +143,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """Versions of the other packages that Tierwise depends on there, graders included."""
     machine: RunMachine
     sessions: list[RunSession] = []
+    suite: SuitePart | None = None
+    """The part of a suite that the tasks are; None if they are of none."""
+    claims: list[RunClaim] = []
+    """Published scores of the deployments on this suite."""
 
     @property
     def is_imported(self) -> bool:

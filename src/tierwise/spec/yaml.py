@@ -54,11 +54,19 @@ def parse(text: str, lines: dict[str, int], reading: Reading) -> Any:
         raise NotYamlError(f"not YAML: {where}{problem}", None if mark is None else mark.line + 1) from None
 
 
+_RESOLVERS = {
+    first: [(tag, pattern) for tag, pattern in known if tag != "tag:yaml.org,2002:timestamp"]
+    for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+"""What a text without quotes is, by its first character."""
+
+
 class _BoundedLoader(yaml.SafeLoader):
-    """Stops at the limits while it reads, before anything is built."""
+    """Stops at the limits while it reads, before anything is built. A date is a text, as it is in JSON."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
+        self.yaml_implicit_resolvers = _RESOLVERS
         self._nodes = self._depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
+from tierwise.catalog.claims import Claim
 from tierwise.spec.errors import SpecError
 from tierwise.spec.files import read_yaml
 from tierwise.spec.reading import Reading, allowed
@@ -197,18 +198,13 @@ class Licence(Fact, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Conditions beyond keeping the licence text."""
 
 
-class Score(Fact, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A published benchmark result, not measured by us."""
+class PublishedClaim(Claim, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A claim about a variant. Its source is a name under `sources`."""
 
-    benchmark: Text
     variant: str = ""
     """The variant; empty if there is only one."""
-    value: float
-    """In the benchmark's unit, usually percent."""
-    mode: Text
-    """How the model was run: with or without thinking, and at which effort."""
-    harness: str = ""
-    """The evaluation harness or agent scaffold, if known."""
+    confirmed: bool = True
+    """False if the source is second-hand, speculative, or contradicted."""
 
 
 class Successor(Fact, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -237,7 +233,8 @@ class Family(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     thinking: ThinkingSupport
     sampling: list[Advice] = []
     licence: Licence
-    scores: list[Score] = []
+    claims: list[PublishedClaim] = []
+    """Published scores."""
     successors: list[Successor] = []
 
     def __post_init__(self) -> None:
@@ -315,9 +312,9 @@ def _check_whole(family: Family, path: Path, reading: Reading) -> None:
     for name in family.engines:
         reading.known(name, get_args(EngineName), f"engines.{name}", "engine")
     names = [variant.name for variant in family.variants]
-    for position, score in enumerate(family.scores):
-        if score.variant:
-            reading.known(score.variant, names, f"scores[{position}].variant", "variant")
+    for position, claim in enumerate(family.claims):
+        if claim.variant:
+            reading.known(claim.variant, names, f"claims[{position}].variant", "variant")
     mixed = any(variant.experts for variant in family.variants)
     if mixed and family.active_experts.key is None:
         reading.wrong(

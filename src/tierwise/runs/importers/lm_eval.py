@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"samples_(?P<task>.+)_(?P<time>\d{4}-\d\d-\d\dT[\d.-]+)")
 _NO_FILTER = "none"
 
+TASK_KEY = "tierwise_task"
+"""Key of a document that `tierwise export` wrote: the task's own id."""
+
 
 class _Line(msgspec.Struct):
     """One sample with one filter; the score of each metric is a key of its own."""
@@ -111,8 +114,9 @@ def _metric(name: str, used: str) -> str:
 def _result(log: Log, line: _Line, outcome: TrialOutcome, metric: str) -> ImportedResult:
     fields = line.doc if isinstance(line.doc, dict) else {}
     hashed = f"-{line.doc_hash[:8]}" if line.doc_hash else ""
+    own = fields.get(TASK_KEY)
     return ImportedResult(
-        task=f"{line.doc_id}{hashed}",
+        task=own if isinstance(own, str) and own else f"{line.doc_id}{hashed}",
         outcome=outcome,
         why="" if outcome == TrialOutcome.CORRECT else f"{metric}: 0",
         cluster=label_of(fields, log.options.cluster),

@@ -18,6 +18,8 @@ from tierwise.workloads.task import Shared, Task, read_task
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from tierwise.workloads.suites import SuitePart
+
 __all__ = ["Task", "Workload", "WorkloadHeader", "load"]
 
 TASKS = "tasks.jsonl"
@@ -43,10 +45,21 @@ class Workload:
     """In the form of `--arrival`; a trace's file is an absolute path."""
     notes: tuple[str, ...] = ()
     """Caveats: the workload's limits and risks."""
+    suite: SuitePart | None = None
+    """The part of a suite that its tasks are; None if they are of none."""
 
     def first(self, limit: int | None) -> Workload:
         """The workload with its first `limit` tasks; all for None."""
-        return replace(self, tasks=self.tasks[:limit])
+        if limit is None or limit >= len(self.tasks):
+            return self
+        suite = None if self.suite is None else self.suite.first(limit)
+        return replace(self, tasks=self.tasks[:limit], suite=suite)
+
+    def sampled_suite(self, count: int) -> SuitePart | None:
+        """The part of a suite that a random sample of its tasks is."""
+        if self.suite is None or count == len(self.tasks):
+            return self.suite
+        return msgspec.structs.replace(self.suite, sampled=True)
 
     @property
     def name(self) -> str:
@@ -151,6 +164,7 @@ def _workload(path: Path, held: bytes, tasks: Mapping[str, Task], header: Worklo
         header=header,
         arrival=arrival,
         notes=tuple(_notes(tuple(tasks.values()))),
+        suite=header.suite if header.source is None else header.source.part(len(tasks)),
     )
 
 

@@ -11,7 +11,7 @@ from tierwise.spec.files import Document, placed
 from tierwise.spec.reading import Reading, allowed
 from tierwise.workloads.arrival import CLOSED, read_arrival
 from tierwise.workloads.checks import CheckChoice
-from tierwise.workloads.suites import SuiteChoice
+from tierwise.workloads.suites import SuiteChoice, SuitePart
 from tierwise.workloads.task import Shared, Task
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ class WorkloadHeader(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """The suite that makes the tasks, or has made them."""
     made: SuitePin | None = None
     """Pins the tasks that the source made; other tasks are rejected."""
+    suite: SuitePart | None = None
+    """The part of a suite that the tasks are, for claims about it; a `source` says so itself."""
 
 
 def read_header(first: Document) -> tuple[WorkloadHeader, Shared] | None:
@@ -85,6 +87,8 @@ def _read(value: Any, reading: Reading) -> WorkloadHeader | None:
     _check_defaults(header, reading)
     if header.made is not None and header.source is None:
         reading.wrong("made", "pins the tasks of a `source`, which is missing")
+    if header.suite is not None and header.source is not None:
+        reading.wrong("suite", f"the source {header.source.kind} says which suite it is; remove one of the two")
     return None if reading.errors else header
 
 

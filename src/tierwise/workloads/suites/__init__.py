@@ -20,6 +20,7 @@ from tierwise.workloads.suites.gsm8k import Gsm8k
 from tierwise.workloads.suites.human_eval import HumanEval
 from tierwise.workloads.suites.livecodebench import LiveCodeBenchSuite
 from tierwise.workloads.suites.mbpp import Mbpp
+from tierwise.workloads.suites.part import SuitePart, part_of
 from tierwise.workloads.suites.reasoning_gym import ReasoningGymSuite
 from tierwise.workloads.suites.row import Convention, SuiteRow
 from tierwise.workloads.suites.suite import MadeTasks, Suite
@@ -39,6 +40,7 @@ __all__ = [
     "ReasoningGymSuite",
     "Suite",
     "SuiteChoice",
+    "SuitePart",
     "SuiteRow",
     "found_in",
 ]
@@ -73,6 +75,11 @@ class SuiteChoice(OneOf, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     def member(self) -> Suite:
         chosen: Suite = getattr(self, self.kind)
         return chosen
+
+    def part(self, tasks: int) -> SuitePart:
+        """The part of the suite that so many tasks of these settings are."""
+        name = self.kind.replace("_", "-")
+        return part_of(name, self.member, next(row for row in ROWS if row.name == name), tasks)
 
 
 SUITES: Mapping[str, type[Suite]] = {

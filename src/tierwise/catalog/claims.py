@@ -1,0 +1,63 @@
+"""Published scores as claims: what was measured, how, when, by whom, and what speaks against it.
+
+A family has the claims of its makers (`catalog/families/`), and a config file those that the user wants to check. What
+nobody states is `unknown`, and never guessed.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+UNKNOWN = "unknown"
+WHOLE = "whole"
+
+ClaimMode = Literal["average", "think", "max", "unknown"]
+"""One pass without thinking · one pass that thinks · several passes that make one answer · not stated."""
+
+Text = Annotated[str, msgspec.Meta(min_length=1)]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Day = Annotated[str, msgspec.Meta(pattern=r"^(unknown|\d{4}(-\d{2}(-\d{2})?)?)$")]
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A published score. It was not measured here."""
+
+    suite: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
+    """The suite, by its name in `tierwise suites` if it has one; else the name of a workload."""
+    release: str = ""
+    """Version or year of the suite: `v6`, `2026`; empty if it has one only, or if it is not stated."""
+    subset: Text = WHOLE
+    """The part of the suite: `whole`, `first 50`, `since 2025-01-01`, `2025-01-01 to 2025-05-31`."""
+    score: Annotated[float, msgspec.Meta(ge=0, le=100)]
+    """Percent of the tasks."""
+    mode: ClaimMode = "unknown"
+    """How many passes, and whether they think."""
+    effort: str = ""
+    """The effort of thinking: `high`, `max`; empty if none is stated."""
+    harness: Text = UNKNOWN
+    """The harness, agent or scaffold: `tierwise`, `Terminus-2`, `with tools`."""
+    tasks: Count | None = None
+    """Number of tasks; None for the size of the suite."""
+    date: Day = UNKNOWN
+    """When it was published, or as of when the source says it: `2026`, `2026-09`, `2026-09-14`."""
+    source: Text
+    """Who says so: a citation, or, in a family, a name under `sources`."""
+    doubts: list[Text] = []
+    """What speaks against it, or is missing."""
+
+    def __post_init__(self) -> None:
+        if self.effort and self.mode == "average":
+            raise ValueError("effort is that of thinking; mode average does not think")
+
+    @property
+    def how(self) -> str:
+        """Mode and effort: `think, high`."""
+        return f"{self.mode}, {self.effort}" if self.effort else self.mode
+
+    @property
+    def what(self) -> str:
+        """The suite with its release and part: `aime 2026`, `gsm8k, first 50`."""
+        named = f"{self.suite} {self.release}".strip()
+        return named if self.subset == WHOLE else f"{named}, {self.subset}"

@@ -1,0 +1,78 @@
+"""Published scores beside reproduced ones, for the terminal and the page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+from rich.text import Text
+
+from tierwise.catalog.claims import UNKNOWN as UNSTATED
+from tierwise.report.numbers import UNKNOWN, interval, percent, points
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from tierwise.analysis.claims import ClaimCheck
+
+HEADS = ("claim", "claimed", "reproduced here", "difference", "verdict")
+
+ABOUT = (
+    "A verdict is given where suite, part, mode and harness are the same. It follows from the 95 % interval of the "
+    "difference, which takes both as measured on different tasks, and so is wide where they are the same."
+)
+
+
+def table(claims: Sequence[ClaimCheck]) -> Table:
+    """One row for each claim and row of the run."""
+    shown = Table(box=None, pad_edge=False, padding=(0, 1, 1, 0), header_style="bold")
+    for head, most in zip(HEADS, (20, 7, 15, 14, 20), strict=True):
+        shown.add_column(head, vertical="top", max_width=most, justify="left" if most == 20 else "right")
+    for claim in claims:
+        shown.add_row(
+            _with(claim.row, f"{claim.suite}: {claim.how}"),
+            claimed(claim),
+            _with(*reproduced(claim)),
+            _with(*difference(claim)),
+            _with(claim.verdict, claim.why),
+        )
+    return shown
+
+
+def claimed(claim: ClaimCheck) -> str:
+    """As precise as it was published."""
+    return f"{100 * claim.claimed:.1f} %"
+
+
+def reproduced(claim: ClaimCheck) -> tuple[str, str]:
+    """The share solved; its interval and number of tasks or clusters."""
+    found = claim.reproduced
+    return (UNKNOWN, "") if found is None else (percent(found.value), f"{interval(found, percent)}, n = {found.n}")
+
+
+def difference(claim: ClaimCheck) -> tuple[str, str]:
+    """Reproduced minus claimed, in points; its interval."""
+    found = claim.difference
+    return (UNKNOWN, "") if found is None else (points(found.value), interval(found, points))
+
+
+def sources(claims: Sequence[ClaimCheck]) -> Iterator[str]:
+    """Who claims what, with what speaks against it: each claim once."""
+    said = (
+        f"{one.suite} {claimed(one)} ({one.how}): {one.source}; {one.stands_in}"
+        + "".join(f"; {doubt}" for doubt in _facts(one))
+        for one in claims
+    )
+    yield from dict.fromkeys(said)
+
+
+def _facts(claim: ClaimCheck) -> Iterator[str]:
+    if claim.harness != UNSTATED:
+        yield f"harness {claim.harness}"
+    if claim.date != UNSTATED:
+        yield claim.date
+    yield from claim.doubts
+
+
+def _with(main: str, note: str) -> Text:
+    return Text.assemble(main, "\n", (note, "dim"))

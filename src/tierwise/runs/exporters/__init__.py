@@ -1,0 +1,32 @@
+"""Exports runs as logs of other tools, which `tierwise import` reads back. Each has one module and one row here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tierwise.runs.exporters import inspect, lm_eval
+from tierwise.runs.exporters.exported import ExportedRow, rows_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+__all__ = ["EXPORTERS", "ExportedRow", "Exporter", "rows_of"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exporter:
+    """A tool."""
+
+    label: str
+    check: Callable[[ExportedRow], str]
+    """What of a row the tool's format has no place for; empty if it can hold all that counts."""
+    files: Callable[[ExportedRow], Mapping[str, bytes]]
+    """The files of a row, by path."""
+
+
+EXPORTERS: Mapping[str, Exporter] = {
+    "inspect": Exporter(label="Inspect", check=inspect.check, files=inspect.files),
+    "lm-eval": Exporter(label="lm-eval", check=lm_eval.check, files=lm_eval.files),
+}
+"""Exporters by tool name."""
