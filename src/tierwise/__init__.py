@@ -16,6 +16,7 @@ singular name is a step of every request; one with a plural name has a file for 
     runs            a run on disk: its directory, its records, imported runs of other tools
     mining          tasks from a repository: its commits and its functions, validated by its own tests
     workloads       tasks with their checks: files, public suites, arrival
+    runners         agents that work on tasks: any program, and known harnesses
     environments    where an agent works: a sandbox that lives as long as its task, tasks in Harbor's format
     workers         several processes that serve one port, under one supervisor
     gateway         the OpenAI and gRPC endpoints; the only place that knows HTTP status codes

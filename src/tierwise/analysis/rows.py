@@ -152,10 +152,10 @@ def row(
         on_frontier=on_frontier,
         cut=sum(record.finish == "length" for record in answered),
         from_candidate=sum(record.taken == "candidate" for record in records),
-        action=_times([(one.task, one.seconds) for one in answered], design),
-        first_output=_times([(one.task, one.first_output) for one in answered], design),
-        gap=_times([(one.task, one.mean_gap) for one in answered], design),
-        longest_gap=_times([(one.task, None if one.gaps is None else one.gaps.longest) for one in answered], design),
+        action=times_of([(one.task, one.seconds) for one in answered], design),
+        first_output=times_of([(one.task, one.first_output) for one in answered], design),
+        gap=times_of([(one.task, one.mean_gap) for one in answered], design),
+        longest_gap=times_of([(one.task, None if one.gaps is None else one.gaps.longest) for one in answered], design),
         **_spent(graded, design),
         judged=sum(one.actions for one in judged),
         judge_dollars=None if any(one.dollars is None for one in judged) else sum(one.dollars or 0.0 for one in judged),
@@ -186,7 +186,7 @@ def _spent(graded: Sequence[TrialRecord], design: Design) -> dict[str, Any]:
     priced = [record for record in graded if record.dollars is not None]
     counted = [record for record in graded if record.completion_tokens is not None]  # a log may have no prices
 
-    ran = [record for record in priced if record.passes is not None]
+    ran = [(record, passes) for record in priced if (passes := _passes(record)) is not None]
 
     def mean(of: Sequence[TrialRecord], values: Iterable[float], *, least: float = -math.inf) -> Estimate | None:
         return design.sample([record.task for record in of]).mean(list(values), least=least)
@@ -203,7 +203,7 @@ def _spent(graded: Sequence[TrialRecord], design: Design) -> dict[str, Any]:
         return float((record.prompt_tokens or 0) + (record.completion_tokens or 0))
 
     return {
-        "passes": value(mean(ran, (len(record.passes or ()) for record in ran))),
+        "passes": value(mean([record for record, _ in ran], (float(passes) for _, passes in ran))),
         "prompt_tokens": value(mean(counted, (record.prompt_tokens or 0 for record in counted))),
         "cached_tokens": value(mean(counted, (record.cached_tokens or 0 for record in counted))),
         "completion_tokens": value(mean(counted, (record.completion_tokens or 0 for record in counted))),
@@ -212,6 +212,13 @@ def _spent(graded: Sequence[TrialRecord], design: Design) -> dict[str, Any]:
         "dollars_per_solved": per_solved(priced, lambda record: record.dollars or 0.0),
         "unreported": len(graded) - len(priced),
     }
+
+
+def _passes(record: TrialRecord) -> int | None:
+    """The passes of an action, or of everything that an agent asked."""
+    if record.agent is not None:
+        return sum(action.passes for action in record.agent.actions)
+    return None if record.passes is None else len(record.passes)
 
 
 def _share(records: Sequence[TrialRecord], design: Design) -> Estimate | None:
@@ -242,7 +249,7 @@ def _by_task(graded: Sequence[TrialRecord]) -> dict[str, list[float]]:
     return found
 
 
-def _times(seconds: Sequence[tuple[str, float | None]], design: Design) -> Times:
+def times_of(seconds: Sequence[tuple[str, float | None]], design: Design) -> Times:
     """Quantiles of the known values."""
     known = [(task, value) for task, value in seconds if value is not None]
     sample, values = design.sample([task for task, _ in known]), [value for _, value in known]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from tierwise.analysis import contrasts, refusals, rows, selection
+from tierwise.analysis import agents, contrasts, refusals, rows, selection
 from tierwise.analysis.claims import ClaimCheck, check_claims
 from tierwise.analysis.duty import DutyRow, duty_rows
 from tierwise.runs.records import MAX_ERROR_SHARE, clusters_of
@@ -19,6 +19,7 @@ from tierwise.workloads.task import read_tasks
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from tierwise.analysis.agents import AgentRow
     from tierwise.analysis.contrasts import Contrast, Gain
     from tierwise.analysis.rows import ResultRow, TagRow
     from tierwise.analysis.selection import Oracle, Selection
@@ -74,6 +75,8 @@ class RunSummary:
     """Whether the config file has a price; true where that is not known, as in imported runs."""
     duties: list[DutyRow] = field(default_factory=list)
     """Rows on machines that are paid by the hour."""
+    agents: list[AgentRow] = field(default_factory=list)
+    """What agents did, for each row in which one worked."""
     refusals: list[str] = field(default_factory=list)
     """For each tier whose actions say nothing about its answers: why."""
     claims: list[ClaimCheck] = field(default_factory=list)
@@ -81,6 +84,11 @@ class RunSummary:
     tasks: int
     is_partial: bool
     """Whether some actions were not run."""
+
+    @property
+    def unit(self) -> Literal["action", "task"]:
+        """What a record is: an action, or with an agent all of a task."""
+        return "task" if self.agents else "action"
 
     @property
     def error_share(self) -> float:
@@ -148,6 +156,11 @@ def summarise(manifest: Manifest, records: Sequence[TrialRecord], tasks: Sequenc
         bill=[line for variant in variants for line in _bill(variant, of[variant].values())],
         has_prices=_has_prices(manifest),
         duties=list(duty_rows(manifest, {variant: of[variant].values() for variant in variants}, design)),
+        agents=[
+            worked
+            for variant in variants
+            if (worked := agents.agent_row(variant, list(of[variant].values()), design)) is not None
+        ],
         refusals=_refusals(variants, of),
         claims=list(check_claims(manifest, found)),
         errors=dict(Counter(record.why for record in records if not record.is_graded).most_common()),

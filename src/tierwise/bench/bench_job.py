@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import msgspec
+
 from tierwise.runs.directory import RunSettings
 from tierwise.spec.errors import SpecError
 from tierwise.spec.reading import Reading
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tierwise.plan import Plan
+    from tierwise.runners import RunnerChoice
     from tierwise.runs.directory import RunDirectory
     from tierwise.workloads.files import Workload
 
@@ -44,6 +47,8 @@ class BenchJob:
     """Spend limit of the whole run, earlier sessions included; None for no limit."""
     minutes: float | None = None
     """Time limit of this session: no action starts after it; None for no limit."""
+    runner: RunnerChoice | None = None
+    """The agent that works on the tasks; None to send each task as one action."""
 
 
 def settings_for(
@@ -55,6 +60,7 @@ def settings_for(
     arrival: str = "",
     repeats: int = 1,
     warm_up: int | None = None,
+    runner: RunnerChoice | None = None,
 ) -> RunSettings:
     """The settings of a run. The workload supplies what the caller leaves out."""
     header = workload.header
@@ -65,6 +71,7 @@ def settings_for(
         arrival=arrival or workload.arrival,
         repeats=repeats,
         warm_up=(header.warm_up or 0) if warm_up is None else warm_up,
+        runner="" if runner is None else msgspec.json.encode(runner).decode(),
     )
 
 
@@ -96,6 +103,30 @@ def require_checks(workload: Workload) -> None:
             "`tierwise tune --labels agreement`"
         )
     require_sandbox(workload)
+
+
+def require_runner(workload: Workload, runner: RunnerChoice | None) -> None:
+    """Fail before anything is spent if tasks need an agent and there is none, or if the agent cannot run here.
+
+    Raises:
+        SpecError: names a task or what is missing, and what to do.
+    """
+    inside = [task.id for task in workload.tasks if task.environment is not None]
+    if runner is None:
+        if inside:
+            raise SpecError(
+                f"{workload.path}: the task {inside[0]!r} is worked on in an environment, which needs an agent: give "
+                "`tierwise bench --runner` one (docs/agents.md)"
+            )
+        return
+    if runner.member.needs_environment and len(inside) < len(workload.tasks):
+        without = next(task.id for task in workload.tasks if task.environment is None)
+        raise SpecError(
+            f"{workload.path}: the task {without!r} has no environment, which {runner.kind} needs; "
+            "`command` works on tasks with a check",
+            field="--runner",
+        )
+    runner.member.check()
 
 
 def require_sandbox(workload: Workload) -> None:

@@ -18,6 +18,8 @@ import msgspec
 
 from tierwise import plan as planning
 from tierwise.analysis.summary import summary_of
+from tierwise.bench.agent_trial import AgentBench
+from tierwise.bench.bench_job import require_runner
 from tierwise.bench.calibrate import calibrate
 from tierwise.bench.claims import claims_for
 from tierwise.bench.client import Client, ServedModels
@@ -96,6 +98,7 @@ async def execute(job: BenchJob, progress: RunProgress) -> RunSummary:
 
 
 async def _measure(job: BenchJob, progress: RunProgress, arrival: OpenArrival | None) -> None:
+    require_runner(job.workload, job.runner)
     if job.directory.has_manifest:
         require_same(job.directory.read_manifest(), _new_manifest(job))
     async with _endpoint(job) as (url, key), _client(job, url, key, progress) as (client, outage):
@@ -103,9 +106,10 @@ async def _measure(job: BenchJob, progress: RunProgress, arrival: OpenArrival | 
         served = await client.served()
         manifest = _begin(job, served, await deployments(url, key))
         paid, kept = _spent_before(job.directory), _graded_records(job.directory)
+        agents = _agents(job, url, key, client, outage)
         with job.directory.recorder() as recorder, _frozen_garbage(), LagMeter() as meter:
             progress.planned(manifest, kept)
-            run = _Run(job, manifest, kept, client, recorder, progress, paid, outage)
+            run = _Run(job, manifest, kept, client, recorder, progress, paid, outage, agents)
             try:
                 await run.ask(served, arrival)
             finally:
@@ -139,8 +143,10 @@ class _Run:
         progress: RunProgress,
         paid: float,
         outage: Outage,
+        agents: AgentBench | None,
     ) -> None:
         self._job = job
+        self._agents = agents
         self._manifest = manifest
         self._kept = kept
         self._client = client
@@ -179,7 +185,7 @@ class _Run:
             return
         planned = schedule(self._job.workload.tasks, rows, settings.seed, settings.repeats)
         trials = [trial for trial in planned if key_of(trial) not in done]
-        if served.candidates:
+        if served.candidates and self._agents is None:
             trials = self._merge_modes(trials)
         first = warm_up(trials, settings.warm_up, settings.seed)
         waiting = self._limit.hand_out([*first, *trials])
@@ -217,6 +223,13 @@ class _Run:
             self._limit.stop(str(error))
 
     async def _measure_trial(self, trial: Trial, due: float) -> None:
+        if self._agents is not None:
+            record = await self._agents.measure(trial, self._manifest.run, due, self._judgements)
+            if trial.warm_up is None:
+                self._store(trial, [record])
+            else:
+                self._limit.pay(trial, record)
+            return
         if trial.warm_up is not None:
             record = await measure(trial, self._client, self._manifest.run, due)
             self._limit.pay(trial, record)
@@ -314,6 +327,22 @@ async def _endpoint(job: BenchJob) -> AsyncGenerator[tuple[str, str], None]:
         if not await is_ready(job.url, session):
             raise TierwiseError(f"the endpoint {job.url} is not ready; {job.url}/ready names the engine it waits for")
     yield job.url, job.key
+
+
+def _agents(job: BenchJob, url: str, key: str, client: Client, outage: Outage) -> AgentBench | None:
+    """What lets an agent work on the tasks; None where each task is one action."""
+    if job.runner is None:
+        return None
+    return AgentBench(
+        runner=job.runner.member,
+        url=url,
+        key=key,
+        base=job.workload.base,
+        logs=job.directory.path / "agents",
+        seconds=job.settings.timeout,
+        client=client,
+        outage=outage,
+    )
 
 
 def _measures_certified(job: BenchJob) -> bool:

@@ -259,9 +259,11 @@ async def regrade(
 ) -> TrialRecord:
     """Grade a record's answer and candidates again, so that a corrected check needs no new answers.
 
-    Records without an answer stay unchanged, as do those whose check is a judge when `act` is None.
+    Records without an answer stay unchanged, as do those whose check is a judge when `act` is None, and those of tasks
+    that tests graded in an environment, which is gone.
     """
-    if task.check is not None and task.check.judge is not None and act is None:
+    is_judged = task.check is not None and task.check.judge is not None
+    if (is_judged and act is None) or (record.agent is not None and record.agent.reward is not None):
         return record
     grades = GradeCache(task, act or _no_judge, record.action, record.seed, judgements)
     if record.has_answer:

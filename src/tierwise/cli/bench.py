@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,7 +11,9 @@ from tierwise.cli.options import AsJson, ConfigPath, Limit, Modes, Seed, Workloa
 from tierwise.runs.seeds import MAX_REPEATS
 
 if TYPE_CHECKING:
+    from tierwise.runners import RunnerChoice
     from tierwise.runs.directory import RunDirectory
+    from tierwise.workloads.files import Workload
 
 Tiers = Annotated[
     list[str] | None, typer.Option(help="Measure this tier or route; can be repeated. Default: all tiers.")
@@ -64,6 +66,15 @@ RunLedger = Annotated[
         "ledger.db in the run's directory.",
     ),
 ]
+RunnerText = Annotated[
+    str,
+    typer.Option(
+        "--runner",
+        metavar="RUNNER",
+        help="The agent that works on each task: command:LINE, mini-swe-agent, harbor, or JSON with its settings. "
+        "Default: the workload's setting, else none: each task is one action.",
+    ),
+]
 Url = Annotated[str, typer.Option(help="Measure this running endpoint, which serves the config file.")]
 KeyVariable = Annotated[
     str,
@@ -90,6 +101,7 @@ def bench(
     ledger: RunLedger = None,
     url: Url = "",
     api_key_env: KeyVariable = "",
+    runner: RunnerText = "",
     as_json: AsJson = False,
 ) -> None:
     """Measure the tiers of a config file on a workload: quality, latency and dollars, with 95 % intervals.
@@ -110,26 +122,46 @@ def bench(
     plan, tasks = planning.load(file), load(workload).first(limit)
     tiers = chosen_tiers(plan, tier or [])
     require_checks(tasks)
+    agent = agent_of(runner, tasks, mode)
     if not url:
         bring(plan, unhashed(plan))
-    settings = settings_for(
-        tasks, seed=seed, concurrency=concurrency, timeout=timeout, arrival=arrival, repeats=repeats, warm_up=warm_up
-    )
+    pace: dict[str, Any] = {"concurrency": concurrency, "arrival": arrival, "repeats": repeats, "warm_up": warm_up}
     directory = directory_of(out, resume, f"{file.stem}-{workload.stem}")
     job = BenchJob(
         config=file,
         workload=tasks,
         tiers=tiers,
-        mode=mode.value,
-        settings=settings,
+        mode=mode.value if agent is None else "max",
+        settings=settings_for(tasks, seed=seed, timeout=timeout, runner=agent, **pace),
         directory=directory,
         ledger=ledger or directory.path / "ledger.db",
         url=url.rstrip("/").removesuffix("/v1"),
         key=key_in_variable(api_key_env),
         dollars=budget_dollars,
         minutes=budget_minutes,
+        runner=agent,
     )
     raise typer.Exit(run(job, as_json=as_json))
+
+
+def agent_of(text: str, tasks: Workload, mode: Modes) -> RunnerChoice | None:
+    """The agent that works on a workload: that of `--runner`, else the workload's; None without one.
+
+    Raises:
+        SpecError: it cannot run here, tasks need another, or average mode was asked for.
+    """
+    from tierwise.bench.bench_job import require_runner
+    from tierwise.runners import parse_runner
+    from tierwise.spec.errors import SpecError
+
+    agent = parse_runner(text) if text else tasks.header.runner
+    require_runner(tasks, agent)
+    if agent is not None and mode is Modes.AVERAGE:
+        raise SpecError(
+            "an agent's requests get all passes that a tier may use; for one pass, name a tier of the policy `single`",
+            field="--mode",
+        )
+    return agent
 
 
 def require_packages_and_ledger(ledger: str | None) -> None:

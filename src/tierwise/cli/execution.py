@@ -113,6 +113,8 @@ def _print(console: Console, summary: RunSummary, paths: Mapping[str, str]) -> N
     console.print(table(summary))
     for warning in sentences.warnings(summary):
         console.print(Text(warning, style="yellow"))
+    for agent in summary.agents:
+        console.print(Text(sentences.agent(agent)))
     for gain in summary.gains:
         console.print(Text(sentences.gain(gain)))
     for selection in summary.selections:

@@ -27,6 +27,8 @@ from tierwise.gateway.metrics import Metrics
 from tierwise.gateway.pages import Pages
 from tierwise.gateway.refusing import Refusals
 from tierwise.gateway.reply import FIRST_BYTES_SECONDS
+from tierwise.gateway.session_page import PATH as SESSION_PATH
+from tierwise.gateway.session_page import SessionPage
 from tierwise.gateway.siblings import Alone
 from tierwise.keys.caller import CALLER
 from tierwise.spec.errors import AccessError, KeysUnavailable, TierwiseError
@@ -37,7 +39,8 @@ if TYPE_CHECKING:
 
 
 _PATHS = ", ".join([*(api.path for api in APIS), COUNT, RESPONSES, FEEDBACK])
-_PLACES = f"{_PATHS}, /v1/models, /v1/usage, /v1/deployments, /key/…, /team/…, /audit, /health, /ready, /metrics"
+_PAGES = "/v1/models, /v1/usage, /v1/sessions/…, /v1/deployments, /key/…, /team/…, /audit, /health, /ready, /metrics"
+_PLACES = f"{_PATHS}, {_PAGES}"
 
 _USUAL = Refusals(APIS[0])
 """Of paths that belong to no API: OpenAI's format."""
@@ -131,7 +134,7 @@ def application(
     siblings = siblings or Alone()
     lifecycle = RequestLifecycle(service, metrics)
     pages = Pages(service, metrics, access, siblings)
-    feedback = FeedbackPage(service, siblings)
+    feedback, session_page = FeedbackPage(service, siblings), SessionPage(service, metrics, siblings)
     administration = Administration(service, access)
     store = ResponseStore(service.stored, siblings=siblings) if before is None else before.store
     siblings.join(service, metrics, store)
@@ -143,6 +146,7 @@ def application(
             *(_route(path, access, None) for path in (*(api.path for api in apis), COUNT)),
             _route(stored.path, access, stored, stored.methods),
             _route(FEEDBACK, access, feedback, ("GET", "POST")),
+            _route(SESSION_PATH, access, session_page, ("GET",)),
             *(_route(path, access, page, ("GET",)) for path, page in pages.by_path().items()),
             *(_route(path, access, page, (method,)) for path, (method, page) in administration.by_path().items()),
         ],

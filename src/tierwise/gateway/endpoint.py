@@ -77,7 +77,9 @@ class ApiEndpoint:
                 ids["request-id"] = trace.action
             with _UntilHungUp(exchange):
                 request = await self._api.read(body)
-                asked = in_session(request.parsed, given.session, given.session_dollars, given.session_passes)
+                asked = in_session(
+                    request.parsed, given.session, given.session_dollars, given.session_passes, given.path_session
+                )
                 if forwarded := given.forwarded:
                     asked = replace(asked, prompt=replace(asked.prompt, headers=forwarded))
                 context = self._lifecycle.receive(trace, asked, ids)

@@ -6,6 +6,7 @@ import re
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Self, TypeAlias
 
+from tierwise.gateway.session_path import IN_PATH
 from tierwise.keys.ceilings import DOLLARS, PASSES
 from tierwise.spec.values import frozen_value
 
@@ -51,7 +52,10 @@ class RequestHeaders:
     session_passes: str = ""
     """`x-tierwise-session-passes`, likewise."""
     session: str = ""
-    """`x-tierwise-session`, else the header of Claude Code or Codex, as it was sent: `wire.in_session` validates it."""
+    """`x-tierwise-session`, else the path's, else the header of Claude Code or Codex, as it was sent: `wire.in_session`
+    validates it."""
+    path_session: str = ""
+    """The session that the path names; `wire.in_session` refuses another one beside it."""
 
     @classmethod
     def of(cls, headers: RawHeaders) -> Self:
@@ -61,11 +65,14 @@ class RequestHeaders:
             if name in _READ and name not in found:
                 found[name] = value.decode("latin-1").strip()
         traceparent = _matching(_TRACEPARENT, found.get(b"traceparent", ""))
+        in_path = found.get(IN_PATH, "")
+        of_client = in_path or found.get(_SESSION_OF_CLAUDE_CODE, "") or _of_codex(found)
         return cls(
             content_type=found.get(b"content-type", ""),
             content_encoding=found.get(b"content-encoding", ""),
             request_id=_matching(_ID, found.get(b"x-request-id", "")),
-            session=found.get(_SESSION, "") or found.get(_SESSION_OF_CLAUDE_CODE, "") or _of_codex(found),
+            session=found.get(_SESSION, "") or of_client,
+            path_session=in_path,
             session_dollars=found.get(_DOLLARS, ""),
             session_passes=found.get(_PASSES, ""),
             traceparent=traceparent,
@@ -89,6 +96,7 @@ _READ = frozenset(
         b"x-request-id",
         b"traceparent",
         b"tracestate",
+        IN_PATH,
         _SESSION,
         _DOLLARS,
         _PASSES,

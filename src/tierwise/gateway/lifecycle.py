@@ -129,7 +129,7 @@ class RequestLifecycle:
         if context.caller is not None or context.parsed.ceilings is not None:
             await self._admit(context)
         numbers = range(context.parsed.choices)
-        self._metrics.begun()
+        self._metrics.begun(context.trace.session)
         try:
             sinks = [discard if show is None else _sink(context, number, show, pass_on) for number in numbers]
             context.answers = await _all_choices(context, sinks)
@@ -183,7 +183,7 @@ class RequestLifecycle:
 
     def remember_bug(self, trace: Trace, error: TierwiseError) -> None:
         """Record a request in which Tierwise broke before it could be run."""
-        self._metrics.begun()
+        self._metrics.begun(trace.session)
         self._keep(
             Record(
                 trace=trace,
@@ -200,7 +200,7 @@ class RequestLifecycle:
     def _keep(self, record: Record) -> None:
         """Record a user's action, which has ended."""
         self._store(record)
-        self._metrics.finished()
+        self._metrics.finished(record.trace.session)
 
     def _store(self, record: Record) -> None:
         """Record an action in the ledger, then count it in the metrics. Neither can cost the answer."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,8 @@ class Metrics:
         self._actions = counter("tierwise_actions", "User-visible requests.", "tier", "ending")
         self._refused = counter("tierwise_refused", "Requests refused before any pass.", "status")
         self._running = 0
+        self.running_of: defaultdict[str, int] = defaultdict(int)
+        """Running actions by session."""
         running = Gauge("tierwise_actions_running", "Running actions.", registry=registry)
         running.set_function(lambda: self._running)
         self._seconds = Durations(
@@ -109,8 +112,11 @@ class Metrics:
             self._shadows = ShadowMetrics(self.registry, shadows)
         self._certified = certified or self._certified
 
-    def begun(self) -> None:
+    def begun(self, session: str) -> None:
+        """An action begins; its session is empty without one."""
         self._running += 1
+        if session:
+            self.running_of[session] += 1
 
     def refused(self, status: int) -> None:
         self._refused.values[str(status),] += 1
@@ -118,8 +124,13 @@ class Metrics:
     def alarm(self) -> None:
         self._alarms.inc()
 
-    def finished(self) -> None:
+    def finished(self, session: str) -> None:
+        """An action has ended, and is in the ledger's journal."""
         self._running -= 1
+        if session:
+            self.running_of[session] -= 1
+            if not self.running_of[session]:
+                del self.running_of[session]
 
     def ended(self, record: Record, prices: PriceBook) -> None:
         """Count a completed action and its passes; of a shadow, which no user has seen, the passes only."""

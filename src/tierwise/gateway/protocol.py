@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from tierwise.gateway.bounded_http import PROTOCOL_LOG, BoundedHttpProtocol
 from tierwise.gateway.exchange import Answering, HttpExchange
 from tierwise.gateway.headers import RawHeaders
+from tierwise.gateway.session_path import IN_PATH, split
 
 HEAD_SECONDS = 30.0
 """Time limit for the head of a request, from the connection or from its first byte on a kept connection."""
@@ -102,6 +103,9 @@ class HttpProtocol(BoundedHttpProtocol):
     # ── callbacks of the parser ──────────────────────────────────────────
     def on_headers_complete(self) -> None:
         self._has_parsed = True
+        if (found := split(self.url)) is not None:
+            self.url, session = found
+            self.headers.append((IN_PATH, session))
         answering = self._answering()
         if answering is None:
             self._reading = None

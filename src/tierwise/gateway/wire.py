@@ -195,18 +195,25 @@ async def _finished(value: dict[str, Any], request: ChatRequest, *, is_large: bo
     return _parsed(value, request, verifier, is_large=is_large)
 
 
-def in_session(asked: ParsedRequest, named: str, dollars: str = "", passes: str = "") -> ParsedRequest:
-    """The request, in the session that its headers name, if they name one, and within its ceilings.
+def in_session(
+    asked: ParsedRequest, named: str, dollars: str = "", passes: str = "", in_path: str = ""
+) -> ParsedRequest:
+    """The request, in the session that its headers or its path name, if they name one, and within its ceilings.
 
     Args:
         asked: the request.
         named: the value of `x-tierwise-session`; empty if it was not sent.
         dollars: that of `x-tierwise-session-dollars`, likewise.
         passes: that of `x-tierwise-session-passes`, likewise.
+        in_path: the session of the path; empty if it names none.
 
     Raises:
-        SpecError: it is not an id, the body names another session, or a ceiling is no amount.
+        SpecError: it is not an id, path, header and body name different sessions, or a ceiling is no amount.
     """
+    if in_path and named != in_path:
+        raise SpecError(
+            f"{SESSION}: the path names the session {in_path!r} and the header {named!r}; send one", field=SESSION
+        )
     found = _in_session(asked, named) if named else asked
     ceilings = ceilings_of(found.session, dollars, passes)
     return found if ceilings is None else replace(found, ceilings=ceilings)
@@ -220,7 +227,8 @@ def _in_session(asked: ParsedRequest, named: str) -> ParsedRequest:
         raise SpecError(f"{SESSION}: allowed are {allowed}", field=SESSION) from error
     if asked.session not in ("", session):
         raise SpecError(
-            f"tierwise.session: the body names {asked.session!r} and the header {SESSION} {session!r}; send one",
+            f"tierwise.session: the body names {asked.session!r} and the header {SESSION}, or the path, {session!r}; "
+            "send one",
             field="tierwise.session",
         )
     return replace(asked, session=session)

@@ -41,6 +41,7 @@ from tierwise.ledger.idle import Busy
 from tierwise.ledger.location import Location, locate
 from tierwise.ledger.prices import PriceBook
 from tierwise.ledger.rows import ActionRow, CheckRow, ContentRow, DecisionRow, PassRow
+from tierwise.ledger.sessions import SessionAction, of_session
 from tierwise.ledger.tables import VERSION, actions, checks, contents, decisions, passes
 from tierwise.ledger.totals import Total
 from tierwise.spec.errors import LedgerError, NotFound, SpecError
@@ -202,6 +203,22 @@ class Reader:
             for named, values in ledger.usage(since, key, session):
                 sums[named] = [one + more for one, more in zip(sums[named], values, strict=True)]
         return [_used(named, dict(zip(callers.USED, sums[named], strict=True))) for named in sorted(sums)]
+
+    def session(self, name: str, since: float, *, key: str | None = None) -> list[SessionAction]:
+        """The actions of a session that started at `since` (seconds since 1970) or later, in that order; of one key, or
+        of all for None.
+        """
+        where = and_(totals.began(since), actions.c.session == name, *([actions.c.key == key] if key else []))
+        with self._reading() as ledger:
+            if "key" not in ledger.columns(actions):
+                return []
+            found = ledger.rows(ActionRow, actions, lambda rows: rows.where(where).order_by(*_OLDEST))
+            of: defaultdict[str, list[PassRow]] = defaultdict(list)
+            mine = select(actions.c.id).where(where)
+            columns = [passes.c.action, *ledger.fields(PassRow, passes)]
+            for row in ledger.connection.execute(select(*columns).where(passes.c.action.in_(mine))).mappings():
+                of[row["action"]].append(self._priced(_as(PassRow, row)))
+        return [of_session(action, sorted(of[action.id], key=lambda one: one.number)) for action in found]
 
     def window(self) -> tuple[float, float] | None:
         """When the first pass began and when the last ended, in seconds since 1970; None without a pass."""
@@ -407,6 +424,7 @@ def _by_single(groups: dict[str, Total]) -> dict[str, Total]:
 
 
 _NEWEST = (actions.c.started_at.desc(), actions.c.id)
+_OLDEST = (actions.c.started_at, actions.c.id)
 _FARTHEST = 1e15
 """Maximum seconds since 1970 for which databases compute hours."""
 

@@ -11,6 +11,7 @@ from tierwise.runs.records import TierVariant, TrialOutcome
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from tierwise.analysis.agents import AgentRow
     from tierwise.analysis.contrasts import Contrast, Gain
     from tierwise.analysis.rows import ResultRow, Times
     from tierwise.analysis.selection import PassLine, Selection
@@ -66,7 +67,7 @@ def headlines(summary: RunSummary) -> Iterable[str]:
     if not measured:
         return
     best, quality = max(measured, key=lambda one: one[1].value)
-    cost = "" if best.dollars is None else f", at {dollars(best.dollars.value)} per action"
+    cost = "" if best.dollars is None else f", at {dollars(best.dollars.value)} per {summary.unit}"
     yield f"Most solved: {name(best)} with {percent(quality.value)} {interval(quality, percent)}{cost}."
     surely = [name(row) for row in summary.rows if row.on_frontier is not None and row.on_frontier >= SURE]
     beaten = [name(row) for row in summary.rows if row.on_frontier is not None and row.on_frontier <= 1 - SURE]
@@ -167,6 +168,27 @@ def outcomes(row: Sequence[TrialRecord]) -> str:
     if len(row) == 1:
         return OUTCOMES[row[0].outcome]
     return f"correct {sum(record.is_solved for record in row)} of {len(row)} times"
+
+
+def agent(found: AgentRow) -> str:
+    """What an agent did with a tier: turns, the time and price of an action, escalations, limits."""
+    parts = []
+    if found.turns is not None:
+        parts.append(f"{found.turns.value:.1f} turns per task {interval(found.turns, '{:.1f}'.format)}".rstrip())
+    for title, of in (("p50", found.action.p50), ("p95", found.action.p95)):
+        if of is not None:
+            parts.append(f"{title} of an action {seconds(of.value)} {interval(of, seconds)}".rstrip())
+    if found.dollars is not None:
+        parts.append(f"{dollars(found.dollars.value)} per action {interval(found.dollars, dollars)}".rstrip())
+    if found.escalations is not None and found.escalations.value:
+        parts.append(f"{found.escalations.value:.1f} escalations per task")
+    if len(found.tiers) > 1:
+        parts.append("answered by " + ", ".join(f"{tier or 'none'} {count}" for tier, count in found.tiers.items()))
+    if found.timed_out:
+        parts.append(f"{found.timed_out} of {found.tasks} tasks ended at the time limit")
+    if found.estimated:
+        parts.append(f"tokens of {found.estimated} of {found.actions} actions are estimates")
+    return f"{name(found)}, agent: {', '.join(parts)}."
 
 
 def left_out(row: ResultRow) -> str:

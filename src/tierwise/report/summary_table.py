@@ -28,7 +28,8 @@ _COLUMNS = {
 def table(summary: RunSummary) -> Table:
     """One row for each tier and mode, with intervals below the values."""
     shown = Table(box=None, pad_edge=False, padding=(0, 1, 1, 0), caption_justify="left", header_style="bold")
-    for title, most in _COLUMNS.items():
+    for named, most in _COLUMNS.items():
+        title = named.replace("action", summary.unit)
         justify: Literal["left", "right"] = "left" if title == "tier" else "right"
         shown.add_column(title, justify=justify, vertical="top", max_width=most)
     for row in summary.rows:

@@ -79,6 +79,8 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How often each task runs in each row, each time with a different seed."""
     warm_up: int = 0
     """Actions at the start of each session that are not recorded."""
+    runner: str = ""
+    """The agent that works on the tasks, as `--runner` takes it; empty if each task is one action."""
     pool: PoolSettings | None = None
     """How draws are recorded, if the run is a pool; its `repeats` are the draws of each task. None for other runs."""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import msgspec
 
 from tierwise.ledger.rows import PassFacts
+from tierwise.runs.agents import AgentWork
 from tierwise.runs.draws import DrawFacts
 from tierwise.runs.durations import Durations
 from tierwise.runs.refusals import is_refusal
@@ -207,6 +208,9 @@ class TrialRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The cost of grading with a judge; not part of the action's figures."""
     draw: DrawFacts | None = None
     """What a pool keeps of a draw; None in a run that is no pool."""
+    agent: AgentWork | None = None
+    """What an agent asked while it worked on the task; None in a run without one. Then `action` is the session, tokens
+    and dollars are sums over all its actions, and seconds are the agent's."""
 
     @property
     def variant(self) -> TierVariant:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from tierwise.runs.directory import Manifest, Planned
 
 _FLAGS = {
-    name: f"--{name.replace('_', '-')}" for name in ("seed", "concurrency", "timeout", "arrival", "repeats", "warm_up")
+    name: f"--{name.replace('_', '-')}"
+    for name in ("seed", "concurrency", "timeout", "arrival", "repeats", "warm_up", "runner")
 }
 
 

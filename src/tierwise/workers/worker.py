@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvloop
 
+from tierwise.gateway import session_page
 from tierwise.gateway.added_metrics import Family, counts_of, families_of
 from tierwise.gateway.pages import ledger_standing
 from tierwise.gateway.server import serve
@@ -78,6 +79,7 @@ class Worker:
                 "metrics": self._tell_metrics,
                 "loads": self._tell_loads,
                 "ledger": self._tell_ledger,
+                "running": self._tell_running,
                 "responses": self._lend,
                 "forget": self._forget,
             }
@@ -191,6 +193,11 @@ class Worker:
         if not self.following.services or (ledger := self.following.service.ledger) is None:
             return None
         return ledger_standing(ledger.health())
+
+    def _tell_running(self, session: Any) -> Any:
+        return session_page.told_of(
+            session, self.following.service.ledger if self.following.services else None, self._metrics
+        )
 
 
 def work(

@@ -37,6 +37,9 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Grades the answer in the bench. The endpoint never sees it. None: nothing says whether an answer is right."""
     verifier: VerifierChoice | None = None
     """A verifier that the tier's policy may use on candidates. It is sent with the request, as a user would send it."""
+    environment: Annotated[str, msgspec.Meta(min_length=1, max_length=1000)] | None = None
+    """The folder of a task in Harbor's format, relative to the workload: an agent works in its environment, and its
+    tests grade."""
     tags: list[Tag] = []
     """Kinds of tasks. Results are also reported per tag, and samples are stratified by tags."""
     cluster: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] | None = None
@@ -49,6 +52,11 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Maximum completion tokens per pass."""
     options: dict[str, Any] = {}
     """Other request fields, such as `temperature`, `response_format` or `stop`."""
+
+    @property
+    def is_graded(self) -> bool:
+        """Whether something says whether an answer is right: a check, or the tests of its environment."""
+        return self.check is not None or self.environment is not None
 
     @property
     def reveals_answer(self) -> bool:
@@ -97,6 +105,7 @@ def read_task(value: Any, base: Path, reading: Reading, shared: Shared = NOTHING
         return None
     task = msgspec.structs.replace(task, messages=inline_images(task.messages, base, reading))
     task = _with_place(task, base, reading)
+    _check_environment(task, base, reading)
     _check_request(task, reading)
     if task.verifier is not None:
         try:
@@ -132,6 +141,16 @@ def read_tasks(path: Path) -> list[Task]:
         SpecError: a line is not a task; the message names file and line.
     """
     return decode_json_lines(read_bytes(path, "workload"), Task, str(path))
+
+
+def _check_environment(task: Task, base: Path, reading: Reading) -> None:
+    """Check that the folder of an environment is there, and that nothing else grades."""
+    if task.environment is None:
+        return
+    if task.check is not None:
+        reading.wrong("check", "the task has an `environment`, whose tests grade it; leave one of them out")
+    if not (base / task.environment / "task.toml").is_file():
+        reading.wrong("environment", f"{task.environment!r} is no folder with a task.toml beside the workload")
 
 
 def _check_request(task: Task, reading: Reading) -> None:

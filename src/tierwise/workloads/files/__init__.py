@@ -11,6 +11,7 @@ import msgspec
 
 from tierwise.spec.errors import ConfigErrors, SpecError
 from tierwise.spec.files import json_document, numbered_lines, read_bytes, text_of, yaml_document
+from tierwise.workloads.files.environments import has_environments, hashed_folder, tasks_in
 from tierwise.workloads.files.header import FILE, WorkloadHeader, arrival_of, read_header, read_yaml_header
 from tierwise.workloads.files.small_sample import small_sample
 from tierwise.workloads.task import Shared, Task, read_task
@@ -66,14 +67,21 @@ class Workload:
         return self.header.name or self.path.stem
 
     @property
+    def base(self) -> Path:
+        """The folder that paths in its tasks are relative to."""
+        return self.path if self.path.is_dir() else self.path.parent
+
+    @property
     def needs_sandbox(self) -> bool:
-        """Whether grading runs or evaluates code written by a model."""
-        return any(task.check.member.runs_code for task in self.tasks if task.check is not None)
+        """Whether grading runs or evaluates code written by a model, or tasks are worked on in an environment."""
+        return any(task.environment is not None for task in self.tasks) or any(
+            task.check.member.runs_code for task in self.tasks if task.check is not None
+        )
 
     @property
     def unlabelled(self) -> tuple[Task, ...]:
-        """The tasks without a check: nothing says whether an answer to them is right."""
-        return tuple(task for task in self.tasks if task.check is None)
+        """The tasks without a check or tests: nothing says whether an answer to them is right."""
+        return tuple(task for task in self.tasks if not task.is_graded)
 
     @property
     def judges(self) -> tuple[str, ...]:
@@ -85,12 +93,15 @@ def load(path: Path) -> Workload:
     """Read and check a workload.
 
     Args:
-        path: a JSONL file, a directory with `workload.yaml`, or the `workload.yaml` itself.
+        path: a JSONL file, a directory with `workload.yaml`, or the `workload.yaml` itself; or a directory with a task
+            in Harbor's format in each of its folders.
 
     Raises:
         NotFound: the file does not exist.
         ConfigErrors: every error, with its line and its path in the line.
     """
+    if path.is_dir() and not (path / FILE).exists() and has_environments(path):
+        return _workload(path, hashed_folder(path), tasks_in(path), NO_HEADER, NO_HEADER.arrival)
     if path.is_dir() or path.name == FILE:
         return _load_folder(path if path.is_dir() else path.parent)
     raw = read_bytes(path, "workload", advice=_ADVICE)
@@ -130,6 +141,8 @@ def _load_folder(path: Path) -> Workload:
         _check_pin(header, body, TASKS, errors)
         if not tasks and not errors:
             errors.append(SpecError(_NO_TASK, field=TASKS))
+    elif header.source is None and has_environments(path):
+        tasks, raw = tasks_in(path), raw + b"\0" + hashed_folder(path)
     elif header.source is None:
         missing = f"there is no {TASKS} next to it; add one, or a `source` that makes tasks"
         errors.append(SpecError(missing, field=document.place("")))
@@ -215,7 +228,7 @@ def _notes(tasks: tuple[Task, ...]) -> Iterable[str]:
         yield note
     for tier in judges_of(tasks):
         yield f"{tier!r} is the judge; judges tend to favour their own answers, so do not let it judge its own tier"
-    if without := sum(task.check is None for task in tasks):
+    if without := sum(not task.is_graded for task in tasks):
         yield f"{without} tasks have no check: `tierwise tune --labels agreement` needs none, all else that grades does"
     if revealing := sum(task.reveals_answer for task in tasks):
         yield f"{revealing} tasks send their hidden answer as `verifier`, so the policy sees the answer key"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
+from tierwise.runners import RunnerChoice
 from tierwise.spec.errors import ConfigErrors, SpecError
 from tierwise.spec.files import Document, placed
 from tierwise.spec.reading import Reading, allowed
@@ -50,6 +51,8 @@ class WorkloadHeader(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Default values of task keys."""
     checks: dict[str, CheckChoice] = {}
     """Checks by name; a task's `check` may be one of the names."""
+    runner: RunnerChoice | None = None
+    """The agent that works on the tasks, unless the command line sets one."""
     source: SuiteChoice | None = None
     """The suite that makes the tasks, or has made them."""
     made: SuitePin | None = None

@@ -1,0 +1,66 @@
+"""mini-swe-agent as an agent: its loop, with the commands in our sandbox instead of a container."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import msgspec
+
+from tierwise.runners.outside import work_outside
+from tierwise.runners.work import Finished, Work
+from tierwise.spec.errors import SpecError
+
+PROGRAM = "TIERWISE_MINI_SWE_AGENT"
+"""The variable that names its program, `mini`, if that is not on the path."""
+
+_SCRIPT = Path(__file__).with_name("mini_program.py")
+
+
+class MiniSweAgent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """mini-swe-agent 2, in an environment of its own: `pip install mini-swe-agent`."""
+
+    needs_environment: ClassVar[bool] = True
+
+    turns: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 50
+    """Requests to the model, after which it stops."""
+    tool_calls: bool = False
+    """Whether the model calls its tool `bash`, or writes its command into a block of its answer."""
+
+    def check(self) -> None:
+        """Raises:
+        SpecError: it is not installed.
+        """
+        self._python()
+
+    async def attempt(self, work: Work) -> Finished:
+        """As `Runner.attempt`."""
+        python = self._python()
+
+        def prepare(folder: Path) -> tuple[Sequence[str], Mapping[str, str]]:
+            settings = {"turns": self.turns, "tool_calls": self.tool_calls}
+            return [str(python), "-P", str(_SCRIPT), msgspec.json.encode(settings).decode()], {
+                "MSWEA_GLOBAL_CONFIG_DIR": str(folder),  # nothing of the user's own settings
+                "MSWEA_SILENT_STARTUP": "1",
+                "MSWEA_MODEL_RETRY_STOP_AFTER_ATTEMPT": "3",
+                "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+                "TRAJECTORY": str(work.log.with_suffix(".traj.json").absolute()),
+            }
+
+        return await work_outside(work, prepare)
+
+    def _python(self) -> Path:
+        """The Python that its program runs with."""
+        named = os.environ.get(PROGRAM) or shutil.which("mini-swe-agent")
+        python = None if named is None else Path(named).resolve().with_name("python")
+        if python is None or not python.exists():
+            seen = f"{named!r} is not in an environment of Python" if named else "no mini-swe-agent is on the path"
+            raise SpecError(
+                f"{seen}: `python -m venv agent && agent/bin/pip install mini-swe-agent`, and name its program in "
+                f"{PROGRAM}=agent/bin/mini",
+                field="--runner",
+            )
+        return python

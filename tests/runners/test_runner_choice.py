@@ -1,0 +1,103 @@
+"""What `--runner` and a workload's `runner` may say."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from tierwise.runners import Command, Harbor, MiniSweAgent, parse_runner
+from tierwise.runners.harbor import finished
+from tierwise.runners.program import Ran
+from tierwise.runners.work import RunnerFailed
+from tierwise.spec.errors import ConfigErrors, SpecError
+from tierwise.workloads.files import load
+
+TASK = '{"id": "a", "messages": [{"role": "user", "content": "1+1?"}], "check": {"number": {"equals": 2}}}\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "member"),
+    [
+        ("command: python my_agent.py --fast", "command", Command("python my_agent.py --fast")),
+        ('{"command": "a | b"}', "command", Command("a | b")),
+        ("mini-swe-agent", "mini_swe_agent", MiniSweAgent()),
+        (
+            '{"mini-swe-agent": {"turns": 8, "tool_calls": true}}',
+            "mini_swe_agent",
+            MiniSweAgent(turns=8, tool_calls=True),
+        ),
+        ("harbor", "harbor", Harbor()),
+        ('{"harbor": {"options": {"max_turns": 8}}}', "harbor", Harbor(options={"max_turns": 8})),
+    ],
+)
+def test_a_runner_is_named_with_its_settings(text, kind, member):
+    chosen = parse_runner(text)
+    assert (chosen.kind, chosen.member) == (kind, member)
+    assert parse_runner(msgspec.json.encode(chosen).decode()) == chosen  # what a manifest keeps
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("mini", "allowed: command, harbor, mini-swe-agent"),
+        ("command:", "length >= 1"),
+        ('{"mini-swe-agent": {"turns": 0}}', "turns"),
+        ('{"command": "a", "harbor": {}}', "exactly one"),
+        ("{", "--runner"),
+    ],
+)
+def test_what_is_no_runner_is_refused_by_name(text, words):
+    with pytest.raises((SpecError, ConfigErrors), match=words):
+        parse_runner(text)
+
+
+def test_a_workload_s_header_names_one(tmp_path):
+    path = tmp_path / "tasks.jsonl"
+    path.write_text('{"workload": {"runner": {"command": "./agent"}}}\n' + TASK)
+    assert load(path).header.runner.member == Command("./agent")
+    path.write_text('{"workload": {"runner": "minisweagent"}}\n' + TASK)
+    with pytest.raises(ConfigErrors, match="did you mean 'mini-swe-agent'"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("runner", "variable"), [(MiniSweAgent(), "TIERWISE_MINI_SWE_AGENT"), (Harbor(), "TIERWISE_HARBOR")]
+)
+def test_a_harness_that_is_not_there_is_named_with_how_to_get_it(runner, variable, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(SpecError, match="pip install"):
+        runner.check()
+    monkeypatch.setenv(variable, str(tmp_path / "none"))
+    with pytest.raises(SpecError, match=variable):
+        runner.check()
+
+
+RAN = Ran(code=0, timed_out=False, seconds=40.0, said="said")
+SPAN = {"started_at": "2026-11-30T10:00:00Z", "finished_at": "2026-11-30T10:00:07.500Z"}
+
+
+def test_a_result_of_harbor_s_is_read():
+    result = {
+        "verifier_result": {"rewards": {"reward": 1.0}},
+        "exception_info": None,
+        "agent_execution": SPAN,
+        "more": 1,
+    }
+    found = finished(msgspec.json.encode(result), RAN)
+    assert (found.reward, found.seconds, found.timed_out, found.code) == (1.0, 7.5, False, 0)
+    late = result | {"exception_info": {"exception_type": "AgentTimeoutError", "exception_message": "after 9 s"}}
+    assert finished(msgspec.json.encode(late), RAN).timed_out
+
+
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        ({"exception_info": {"exception_type": "RuntimeError", "exception_message": "tmux"}}, "RuntimeError: tmux"),
+        ({"verifier_result": {"rewards": {}}}, "it has no reward"),
+        ({"verifier_result": {"rewards": {"reward": "high"}}}, "cannot be read"),
+    ],
+)
+def test_a_trial_of_harbor_s_that_broke_off_says_nothing_about_a_tier(result, words):
+    with pytest.raises(RunnerFailed, match=words):
+        finished(msgspec.json.encode(result), RAN)
