@@ -197,12 +197,8 @@ def make(
 
     Requires the `workloads` extra: pip install 'tierwise\[workloads]'.
     """
-    from hashlib import sha256 as digest
-
     from tierwise.spec.errors import SpecError
-    from tierwise.workloads.files import encoded
-    from tierwise.workloads.files.header import SuitePin, WorkloadHeader
-    from tierwise.workloads.files.write import check_free, write
+    from tierwise.workloads.files.write import check_free
 
     if list_:
         _print_generators()
@@ -213,11 +209,19 @@ def make(
     files = _files(suite, file, data_dir, sha256)
     puzzles = {"seed": seed, "difficulty": difficulty, "generators": generator or None}
     given = {**files, **puzzles, "since": since, "until": until, "count": count, "max_tokens": max_tokens}
-    source = _source(suite.replace("-", "_"), given)
+    _write_suite(out, suite, _source(suite.replace("-", "_"), given))
+
+
+def _write_suite(out: Path, suite: str, source: SuiteChoice) -> None:
+    from hashlib import sha256 as digest
+
+    from tierwise.workloads.files import encoded
+    from tierwise.workloads.files.header import SuitePin, WorkloadHeader
+    from tierwise.workloads.files.write import write
+
     made = source.member.make(Path())
     pin = SuitePin(version=made.version, sha256=digest(encoded(made.tasks)).hexdigest(), files=dict(made.files))
-    header = WorkloadHeader(name=suite, source=source, made=pin)
-    write(out, made.tasks, header)
+    write(out, made.tasks, WorkloadHeader(name=suite, source=source, made=pin))
     print(f"{out}: {len(made.tasks)} tasks of {suite} ({made.version}), SHA-256 {pin.sha256}")
     _print_notes(made.notes)
 
