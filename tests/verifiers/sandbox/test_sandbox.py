@@ -822,9 +822,10 @@ asyncio.run(run_python(sys.argv[2], using=sys.argv[1]))
 def test_a_program_with_ipc_shares_memory_and_its_sockets_reach_nothing_else_of_this_machine(using):
     with socket.create_server(("127.0.0.1", 0)) as server:
         source = f"""
-            import mmap, os, socket
+            import ctypes, mmap, os, socket
             mmap.mmap(-1, 4096)
             os.memfd_create("shared")
+            assert ctypes.CDLL(None).shmget(0, 4096, 0o1600) >= 0  # PostgreSQL does not start without
             with socket.create_server(("127.0.0.1", 0)) as own:
                 print(socket.create_connection(own.getsockname()).getpeername() == own.getsockname())
             for place in ({server.getsockname()}, ("1.1.1.1", 53)):

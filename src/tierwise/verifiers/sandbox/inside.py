@@ -220,7 +220,7 @@ def filter_system_calls(code: bytes) -> None:
 def system_call_filter(*, ipc: bool) -> bytes:
     """What the program of a grade may call: no more than a computation needs; with `ipc`, what tests of servers do."""
     if ipc:
-        return assembled([*refusals("memfd_create"), *sockets(NETWORK)])
+        return assembled([*refusals("memfd_create", "shmget"), *sockets(NETWORK)])
     column = machine()[0]
     code = [
         *refusals(),

@@ -41,7 +41,7 @@ class Limits:
         files: in scratch; tmpfs limits bytes, but an empty file costs a kilobyte of kernel memory.
         open_files: of one process; each may be a socket, whose buffers no other limit covers.
         ipc: it may use sockets of the network, which reach no further than itself, and shared memory without a file
-            (`mmap(-1)`, `memfd_create`). Memory of both is counted only where there is a memory cgroup.
+            (`mmap(-1)`, `memfd_create`, `shmget`). Memory of both is counted only where there is a memory cgroup.
 
     Raises:
         SpecError: a limit is too small for any program to run.
