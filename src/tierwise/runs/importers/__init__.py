@@ -46,6 +46,7 @@ IMPORTERS: dict[str, Importer] = {
         label="SWE-bench",
         reads="an object {instance: true or false}, a report with `resolved_ids`, reports by instance with `resolved`",
         read=swebench.read,
+        is_companion=swebench.is_companion,
     ),
     "inspect": Importer(label="Inspect", reads="a log `.eval`", read=inspect.read),
     "lm-eval": Importer(
