@@ -94,6 +94,9 @@ def test_a_report_names_the_answers_without_a_check(tmp_path):
     assert done.exit_code == 0, done.output
     page = RunDirectory(tmp_path / "fast").report_path.read_text(encoding="utf-8")
     assert "Answers to tasks without a check" in page
+    assert "<span>no check" in page
+    assert "solved if failures" not in page
+    assert "0 of 8" not in page
 
 
 def test_a_table_of_scores_is_refused():
