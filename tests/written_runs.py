@@ -29,8 +29,8 @@ def run(path: Path, records: Iterable[TrialRecord], *, tasks: Sequence[str] = ()
 
 
 def outcomes(letters: str, **more) -> list[TrialRecord]:
-    """`+` passes, `-` fails, `!` is an infrastructure error, `.` was not run; the tasks are t0, t1, …"""
-    words = {"+": "correct", "-": "incorrect", "!": "error"}
+    """`+` passes, `-` fails, `?` has no check, `!` is an error, `.` was not run; the tasks are t0, t1, …"""
+    words = {"+": "correct", "-": "incorrect", "?": "unlabelled", "!": "error"}
     return [record(f"t{number:04}", words[letter], **more) for number, letter in enumerate(letters) if letter in words]
 
 

@@ -106,10 +106,11 @@ def make(place: Place) -> Iterator[Fixture]:
     (place.folder / "asking.py").write_text(AGENT, encoding="utf-8")
     keys = {**QUIET, "PYTHONPATH": f"{place.folder}{os.pathsep}{REPOSITORY / 'src'}"}
     harbor = environment(place.home / "harbor", *PACKAGES, python=place.python) / "harbor"
-    jobs = {
+    jobs: dict[str, list[str | Path]] = {
         tier: [questions, "-a", "asking:Asking", "-m", f"openai/{tier}", "--ak", f"url={place.url}"] for tier in TIERS
     }
-    for name, words in {**jobs, "oracle": [ours, "-a", "oracle"]}.items():
+    jobs["oracle"] = [ours, "-a", "oracle"]
+    for name, words in jobs.items():
         command: list[str | Path] = [harbor, "run", "-p", *words, "--job-name", name, "-o", "jobs", "-k", "2"]
         command += ["-n", "1", "-e", "tierwise.environments.harbor:SandboxEnvironment", "-y", "-q"]
         said = run(command, place.folder, keys)

@@ -43,8 +43,8 @@ CASES = {"double": [("3\n", "6\n"), ("-1\n", "-2\n")], "greet": [("", "Öl\n")],
 def make(place: Place) -> Iterator[Fixture]:
     """Run it for two tiers. Yields the files, and where they belong."""
     home = environment(place.home / "livecodebench", *PACKAGES, python=place.python)
-    pip = [home / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", RUNNER]
-    subprocess.run(pip, check=True)
+    pip = (home / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps")
+    subprocess.run([*pip, RUNNER], check=True)
     (place.folder / "datasets.py").write_text(DATASETS, encoding="utf-8")
     (place.folder / "problems.json").write_text(json.dumps(problems()), encoding="utf-8")
     keys = {"PYTHONPATH": str(place.folder), "API_KEY": "none"}

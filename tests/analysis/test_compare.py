@@ -59,6 +59,24 @@ def test_infrastructure_errors_are_left_out_and_counted_as_failures(compared):
     assert found.quality_errors_failed.value == -0.25
 
 
+def test_answers_without_a_check_are_in_no_figure_of_quality(compared):
+    found = compared("++??!", "+-??+")
+    assert (found.both, found.only_base, found.only_other, found.neither, found.unchecked) == (1, 1, 0, 0, 2)
+    assert (found.base_quality.value, found.other_quality.value, found.base_quality.n) == (1.0, 0.5, 2)
+    assert found.quality_errors_failed.n == 3
+    assert found.lost == ["t0001"]
+
+
+def test_an_answer_with_a_check_in_one_run_only_is_not_compared(compared):
+    assert compared("++", "+?").unchecked == 1
+
+
+def test_runs_without_any_check_have_no_verdict(compared):
+    found = compared("???", "???")
+    assert (found.verdict, found.quality, found.base_quality, found.p_value) == ("no check", None, None, None)
+    assert (found.unchecked, found.gained, found.lost) == (3, [], [])
+
+
 def test_more_than_two_percent_not_run_is_refused(compared):
     with pytest.raises(SpecError, match=r"3 of 100 tasks were not run in both .*3 not in b.*--common"):
         compared("+" * 100, "+" * 97 + "...", tasks=names(100))

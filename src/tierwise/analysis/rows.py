@@ -102,6 +102,11 @@ class ResultRow:
     judge_dollars: float | None
     """Its cost, which is in no figure above; None where the endpoint did not report it."""
 
+    @property
+    def has_no_check(self) -> bool:
+        """Whether it has answers, and nothing says of any whether it is right."""
+        return self.quality is None and self.counts.unlabelled > 0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TagRow:
@@ -145,7 +150,7 @@ def row(
         most_passes=planned.most_passes,
         counts=_counts(records, tasks * repeats),
         quality=_share(labelled, design),
-        quality_errors_failed=_share(_labelled(records), design),
+        quality_errors_failed=None if graded and not labelled else _share(_labelled(records), design),
         quality_again=_again(labelled, design),
         any_of=any_of,
         all_of=all_of,

@@ -62,6 +62,11 @@ def _suites() -> Iterable[str]:
     return SUITES
 
 
+SuiteArgument = Annotated[
+    str, typer.Argument(parser=name_of(_suites), help="A suite; `tierwise suites` says what each is and needs.")
+]
+
+
 class AllocationChoice(StrEnum):
     """How many of each stratum are drawn."""
 
@@ -160,9 +165,7 @@ def _has_image(messages: Sequence[dict[str, Any]]) -> bool:
 
 @app.command()
 def make(
-    suite: Annotated[
-        str, typer.Argument(parser=name_of(_suites), help="A suite; `tierwise suites` says what each is and needs.")
-    ],
+    suite: SuiteArgument,
     out: Annotated[Path | None, typer.Option(help="New file if the name ends in .jsonl, else new directory.")] = None,
     count: Annotated[int | None, typer.Option(min=1, help="Number of tasks. Default: the suite's.")] = None,
     seed: Annotated[

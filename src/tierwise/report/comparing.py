@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tierwise.report.grid import Grid, escaped
-from tierwise.report.numbers import UNKNOWN, dollars, interval, percent, points, seconds, value
+from tierwise.report.numbers import NO_CHECK, UNKNOWN, dollars, interval, percent, points, seconds, value
 from tierwise.stats.estimand import SENTENCES
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from tierwise.stats.paired_effects import Change, Spend
 
 FLIPS_SHOWN = 10
-NO_CHECK = "no check"
 
 
 def changes(found: Comparison) -> Grid:

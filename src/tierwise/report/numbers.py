@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from tierwise.stats.estimates import Estimate
 
 UNKNOWN = "–"
+NO_CHECK = "no check"
 
 
 def percent(share: float) -> str:

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tierwise.report import sentences
-from tierwise.report.numbers import UNKNOWN, count, interval, percent, seconds, short_dollars, value
+from tierwise.report.numbers import NO_CHECK, UNKNOWN, count, interval, percent, seconds, short_dollars, value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +48,7 @@ def table(summary: RunSummary) -> Table:
 
 def _quality(row: ResultRow) -> Text:
     if row.quality is None:
-        return Text(UNKNOWN)
+        return Text(NO_CHECK if row.has_no_check else UNKNOWN)
     note = interval(row.quality, lambda share: f"{100 * share:.0f}")
     counts = row.counts
     if counts.errors:  # they stay in the count that is shown, and are left out of the percentage

@@ -94,6 +94,9 @@ def test_a_report_names_the_answers_without_a_check(tmp_path):
     assert done.exit_code == 0, done.output
     page = RunDirectory(tmp_path / "fast").report_path.read_text(encoding="utf-8")
     assert "Answers to tasks without a check" in page
+    assert "<span>no check" in page
+    assert "solved if failures" not in page
+    assert "0 of 8" not in page
 
 
 def test_a_table_of_scores_is_refused():
@@ -104,6 +107,22 @@ def test_a_table_of_scores_is_refused():
 
 def test_summary_and_inputs_are_read_with_the_records():
     assert importers.logs([RUNS]) == [RUNS / "fast" / FILE, RUNS / "max" / FILE]
+
+
+def test_other_exports_belong_to_the_run(tmp_path):
+    path = copied(tmp_path)
+    for name in ("gpu_telemetry_export.jsonl", "profile_export_raw.jsonl", "profile_export_aiperf_timeslices.json"):
+        path.with_name(name).write_text('{"a": 1}\n', encoding="utf-8")
+    assert importers.logs([path.parent]) == [path]
+
+
+def test_records_may_have_a_name_of_the_users(tmp_path):
+    path = copied(tmp_path)
+    path.with_name(SUMMARY).rename(path.with_name("mine.json"))
+    path = path.rename(path.with_name("mine.jsonl"))
+    assert importers.logs([path.parent]) == [path]
+    (run,) = importers.read(path)
+    assert len(run.results) == 8
 
 
 def test_records_without_a_summary_are_those_of_a_tool_that_died(tmp_path):

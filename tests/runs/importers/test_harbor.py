@@ -92,6 +92,8 @@ def test_what_agents_leave_in_a_trial_is_part_of_the_job(tmp_path):
     inside = trials(folder, "sum-2")[0].parent / "agent" / "episode-0"
     inside.mkdir(parents=True)
     (inside / "trajectory.json").write_text('{"a": 1}', encoding="utf-8")
+    (inside / "half.json").write_text('{"a": ', encoding="utf-8")
+    (inside / "samples.jsonl").write_bytes(b"")
     assert importers.logs([folder]) == [folder / "result.json"]
 
 

@@ -205,3 +205,36 @@ def test_errors_are_not_failures_in_the_table(tmp_path):
     report = {"resolved_ids": ["a__b-1"], "unresolved_ids": ["a__c-2"], "error_ids": ["a__c-4"], "total_instances": 4}
     (score,) = leaderboard(importers.read(write(tmp_path, report))).scores
     assert (score.n, score.errors, score.score, score.score_of_suite) == (2, 1, 0.5, 0.25)
+
+
+NEVER_RAN = f"instance_ansible__ansible-{'a' * 40}-vba"
+
+
+def pro_folder(tmp_path, results, infra):
+    """A folder as `swe_bench_pro_eval.py` writes it."""
+    (tmp_path / "infra_errors.json").write_text(json.dumps(infra, indent=2), encoding="utf-8")
+    path = tmp_path / "eval_results.json"
+    path.write_text(json.dumps(results), encoding="utf-8")
+    return path
+
+
+def test_instances_of_pro_that_never_ran_are_infrastructure_errors(tmp_path):
+    solved = f"instance_ansible__ansible-{'b' * 40}-vba"
+    path = pro_folder(tmp_path, {solved: True}, {NEVER_RAN: "Failed to pull or find image locally"})
+    assert importers.logs([tmp_path]) == [path]
+    (run,) = importers.read(path)
+    assert {one.task: one.outcome.value for one in run.results} == {solved: "correct", NEVER_RAN: "error"}
+    assert (run.name, run.tier) == (tmp_path.name, tmp_path.name)
+    assert run.results[1].why == "the evaluation's infrastructure failed: Failed to pull or find image locally"
+
+
+def test_an_instance_of_pro_in_both_files_is_refused(tmp_path):
+    path = pro_folder(tmp_path, {NEVER_RAN: False}, {NEVER_RAN: "no image"})
+    with pytest.raises(SpecError, match="is also in eval_results"):
+        importers.read(path)
+
+
+def test_the_file_of_instances_that_never_ran_is_not_a_result(tmp_path):
+    path = pro_folder(tmp_path, {}, {NEVER_RAN: "no image"})
+    with pytest.raises(SpecError, match=r"give eval_results\.json beside it"):
+        importers.read(path.with_name("infra_errors.json"))

@@ -42,10 +42,17 @@ class Importer:
 
 
 IMPORTERS: dict[str, Importer] = {
+    "harbor": Importer(
+        label="Harbor",
+        reads="the folder of a job, or its `result.json`",
+        read=harbor.read,
+        is_companion=harbor.is_companion,
+    ),
     "swebench": Importer(
         label="SWE-bench",
         reads="an object {instance: true or false}, a report with `resolved_ids`, reports by instance with `resolved`",
         read=swebench.read,
+        is_companion=swebench.is_companion,
     ),
     "inspect": Importer(label="Inspect", reads="a log `.eval`", read=inspect.read),
     "lm-eval": Importer(
@@ -55,12 +62,6 @@ IMPORTERS: dict[str, Importer] = {
         label="NeMo Evaluator", reads="a bundle `eval-*.json`", read=nemo.read, is_companion=nemo.is_companion
     ),
     "promptfoo": Importer(label="promptfoo", reads="the file of `promptfoo eval -o FILE.json`", read=promptfoo.read),
-    "harbor": Importer(
-        label="Harbor",
-        reads="the folder of a job, or its `result.json`",
-        read=harbor.read,
-        is_companion=harbor.is_companion,
-    ),
     "evalscope": Importer(
         label="EvalScope",
         reads="`reviews/MODEL/*.jsonl`",
@@ -78,7 +79,8 @@ IMPORTERS: dict[str, Importer] = {
     ),
     "guidellm": Importer(label="guidellm", reads="the file of `--output kind=json`", read=guidellm.read),
 }
-"""Importers by tool name. A log is recognised by its content."""
+"""Importers by tool name. A log is recognised by its content. Harbor's is the first: an agent may leave any file in a
+trial, and these are told by their place."""
 
 _SUFFIXES = (".eval", ".json", ".jsonl")
 

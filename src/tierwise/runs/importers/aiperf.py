@@ -23,8 +23,20 @@ if TYPE_CHECKING:
 
 _PHASE = "profiling"
 """What is measured; other phases warm up."""
-_SUMMARY = "profile_export_aiperf.json"
+_RECORDS = "profile_export"
 _INPUTS = "inputs.json"
+_PARTS = (
+    "_aiperf",
+    "_aiperf_timeslices",
+    "_timeslices",
+    "_raw",
+    "_gpu_telemetry",
+    "_server_metrics",
+    "_network_latency",
+)
+"""What AIPerf appends to the name of the records for its other exports."""
+_OTHERS = ("gpu_telemetry_export", "server_metrics_export")
+"""Exports beside records without `--profile-export-prefix`."""
 _OF_A_TIER = ("model", "stream", "stream_options")
 """Keys of a request that do not say what is asked."""
 
@@ -124,8 +136,19 @@ class _Summary(msgspec.Struct):
 
 def is_companion(log: Log) -> bool:
     """Whether it is the summary or the inputs of a run, or another of its exports."""
-    name = log.path.name
-    return (name == _INPUTS and log.has("data")) or (name.startswith("profile_export_") and not log.is_lines)
+    path = log.path
+    bases = [path.stem.removesuffix(part) for part in _PARTS if path.stem.endswith(part)]
+    bases += [_RECORDS] * (path.stem in _OTHERS)
+    if any(path.with_name(f"{base}.jsonl").is_file() for base in bases):
+        return True
+    return (path.name == _INPUTS and log.has("data")) or (
+        not log.is_lines and log.has("aiperf_version", "input_config")
+    )
+
+
+def _summary(path: PurePath) -> str:
+    """The name of the summary: that of the records, if the user chose it."""
+    return f"{_RECORDS}_aiperf.json" if path.stem == _RECORDS else f"{path.stem}.json"
 
 
 def read(log: Log) -> list[Imported] | None:
@@ -137,15 +160,16 @@ def read(log: Log) -> list[Imported] | None:
     """
     if not log.is_lines or not log.has("metadata", "metrics") or "x_request_id" not in log.value["metadata"]:
         return None
-    beside = log.beside(_SUMMARY)
+    beside = log.beside(_summary(log.path))
+    told = beside.path.name
     if not beside.path.is_file():
-        raise SpecError(f"{log.path} has no {_SUMMARY} beside it, so the run did not end; profile again")
+        raise SpecError(f"{log.path} has no {told} beside it, so the run did not end; profile again")
     summary = beside.convert(_Summary)
     rows = [row for row in log.lines(_Record) if row[1].metadata.benchmark_phase == _PHASE]
     if not summary.is_complete or summary.was_cancelled:
-        raise SpecError(f"{log.path} is not complete: {_SUMMARY} says so after {len(rows)} requests; profile again")
+        raise SpecError(f"{log.path} is not complete: {told} says so after {len(rows)} requests; profile again")
     if len(rows) != summary.requests or not rows:
-        raise SpecError(f"{log.path} has {len(rows)} requests, and {_SUMMARY} says {summary.requests}; copy it again")
+        raise SpecError(f"{log.path} has {len(rows)} requests, and {told} says {summary.requests}; copy it again")
     config = summary.input_config
     models = [one.name for one in config.models.items]
     if len(models) > 1:

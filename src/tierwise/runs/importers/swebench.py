@@ -1,6 +1,7 @@
 """Imports results of SWE-bench and SWE-bench Pro, in three published formats.
 
-{instance: resolved}                            `eval_results.json` of SWE-bench Pro
+{instance: resolved}                            `eval_results.json` of SWE-bench Pro, with `infra_errors.json`,
+                                                {instance: reason}, beside it
 {resolved_ids, unresolved_ids, error_ids, …}    the report of `swebench.harness.run_evaluation`
 {instance: {resolved, tests_status, …}}         its `report.json`, one instance or many
 """
@@ -29,6 +30,9 @@ _CLASSIC = re.compile(r"(?P<owner>[^_].*?)__(?P<name>.+)-\d+")
 _INFRA = "infra_failure_ids"
 """Instances whose container or network failed. The harness may also list them as unresolved."""
 
+_PRO_RESULTS, _PRO_INFRA = "eval_results.json", "infra_errors.json"
+"""SWE-bench Pro keeps the instances that never ran, with their reasons, in a file of their own."""
+
 _LISTS: dict[str, tuple[TrialOutcome, str]] = {
     "resolved_ids": (TrialOutcome.CORRECT, ""),
     "unresolved_ids": (TrialOutcome.INCORRECT, "tests failed"),
@@ -45,6 +49,11 @@ def repository(instance: str) -> str | None:
     return f"{found['owner']}/{found['name']}" if found else None
 
 
+def is_companion(log: Log) -> bool:
+    """Whether it is the file of SWE-bench Pro that is read with its results."""
+    return log.path.name == _PRO_INFRA and log.path.with_name(_PRO_RESULTS).is_file()
+
+
 def read(log: Log) -> list[Imported] | None:
     """One run; None if this is not a SWE-bench result.
 
@@ -58,6 +67,10 @@ def read(log: Log) -> list[Imported] | None:
         return [_report(log, value)]
     if not any(repository(str(name)) for name in value):
         return None
+    if path.name == _PRO_INFRA:
+        raise SpecError(
+            f"{path} has the instances that never ran; give {_PRO_RESULTS} beside it, which is read with it"
+        )
     wrong, results = [], []
     for name, outcome in value.items():
         fields: dict[str, Any] = outcome if isinstance(outcome, dict) else {"resolved": outcome}
@@ -71,9 +84,23 @@ def read(log: Log) -> list[Imported] | None:
             wrong.append(SpecError(f"must be true or false, not {resolved!r}", field=f"{path}: {name}"))
         else:
             results.append(_result(name, *_LISTS["resolved_ids" if resolved else "unresolved_ids"]))
+    results += _never_run(log, value, wrong)
     if wrong:
         raise ConfigErrors(wrong[:MOST_SHOWN])
     return [_imported(log, results)]
+
+
+def _never_run(log: Log, scored: dict[str, Any], wrong: list[SpecError]) -> Iterable[ImportedResult]:
+    """The instances of SWE-bench Pro's other file."""
+    beside = log.beside(_PRO_INFRA)
+    if log.path.name != _PRO_RESULTS or not beside.path.is_file():
+        return
+    for name, reason in beside.convert(dict[str, str]).items():
+        if repository(name) is None or name in scored:
+            said = f"is also in {_PRO_RESULTS}" if name in scored else "is not an instance id"
+            wrong.append(SpecError(f"{said}; evaluate again", field=f"{beside.path}: {name}"))
+        else:
+            yield _infra(name, reason)
 
 
 def _report(log: Log, value: dict[str, Any]) -> Imported:
@@ -121,12 +148,13 @@ def _imported(
 ) -> Imported:
     if not results:
         raise SpecError(f"{log.path} has no evaluated instance")
+    name = log.path.resolve().parent.name if log.path.name == _PRO_RESULTS else log.path.stem
     is_pro = all(_PRO.fullmatch(result.task) for result in results)
     return Imported(
         path=log.path,
         sha256=log.sha256,
-        name=log.path.stem,
-        tier=log.path.stem,
+        name=name,
+        tier=name,
         suite="SWE-bench Pro" if is_pro else "SWE-bench",
         size=PRO if is_pro else size,
         results=tuple(results),
