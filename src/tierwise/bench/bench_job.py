@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tierwise.plan import Plan
+    from tierwise.runs.claims import RunClaim
     from tierwise.runs.directory import RunDirectory
     from tierwise.workloads.files import Workload
 
@@ -44,6 +45,8 @@ class BenchJob:
     """Spend limit of the whole run, earlier sessions included; None for no limit."""
     minutes: float | None = None
     """Time limit of this session: no action starts after it; None for no limit."""
+    claims: Sequence[RunClaim] = ()
+    """Published scores to set beside the results; a resumed run keeps those that it began with."""
 
 
 def settings_for(

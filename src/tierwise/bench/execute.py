@@ -19,7 +19,6 @@ import msgspec
 from tierwise import plan as planning
 from tierwise.analysis.summary import summary_of
 from tierwise.bench.calibrate import calibrate
-from tierwise.bench.claims import claims_for
 from tierwise.bench.client import Client, ServedModels
 from tierwise.bench.drawing import run_chains
 from tierwise.bench.endpoint import (
@@ -342,8 +341,7 @@ def _begin(job: BenchJob, served: ServedModels, reported: list[Deployed] | None)
         require_same_rows(before, planned)
         manifest = msgspec.structs.replace(before, ended=None, sessions=[*before.sessions, session])
     else:
-        claims = claims_for(planning.load(job.config), job.workload, job.tiers)
-        manifest = msgspec.structs.replace(_new_manifest(job), variants=planned, sessions=[session], claims=claims)
+        manifest = msgspec.structs.replace(_new_manifest(job), variants=planned, sessions=[session])
         job.directory.write_tasks(job.workload.tasks)
     job.directory.write_manifest(manifest)
     return manifest
@@ -358,6 +356,7 @@ def _new_manifest(job: BenchJob) -> Manifest:
         config=config_of(job.config),
         workload=source_of(job.workload),
         suite=job.workload.suite,
+        claims=list(job.claims),
         tasks=[task.id for task in job.workload.tasks],
         variants=[],
         settings=job.settings,

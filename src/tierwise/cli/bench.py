@@ -102,6 +102,7 @@ def bench(
     """
     from tierwise import plan as planning
     from tierwise.bench.bench_job import BenchJob, chosen_tiers, require_checks, settings_for
+    from tierwise.bench.claims import claims_for
     from tierwise.cli.execution import run
     from tierwise.cli.pull import bring, unhashed
     from tierwise.workloads.files import load
@@ -128,6 +129,7 @@ def bench(
         key=key_in_variable(api_key_env),
         dollars=budget_dollars,
         minutes=budget_minutes,
+        claims=claims_for(plan, tasks, tiers),
     )
     raise typer.Exit(run(job, as_json=as_json))
 
