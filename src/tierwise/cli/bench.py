@@ -95,8 +95,7 @@ def bench(
     """Measure the tiers of a config file on a workload: quality, latency and dollars, with 95 % intervals.
 
     Launches the tiers with a new ledger, sends every task to every tier through the endpoint, grades the answers, and
-    writes report, records and manifest to one directory. Ctrl-C stops it early and reports what was measured;
-    --resume continues.
+    writes report, records and manifest to one directory. Ctrl-C reports what was measured; --resume continues.
 
     Exit codes: 0 measured, 1 over 2 % of the actions failed or were refused, 2 invalid input, 130 interrupted.
     """
