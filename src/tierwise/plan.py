@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 
 from tierwise.catalog import Checkpoint, parse_source
-from tierwise.catalog.claims import Claim
 from tierwise.engines import DeploymentSettings, row_of
 from tierwise.keys.oidc_settings import OidcSettings
 from tierwise.ledger.prices import Price
 from tierwise.policies import DiverseExperts, Majority, PolicyChoice, Refine
 from tierwise.policies.routes import RouteConfig
 from tierwise.spec.budget import Budget, least
+from tierwise.spec.claims import Claim
 from tierwise.spec.errors import SpecError
 from tierwise.spec.files import Document, read_yaml, yaml_document
 from tierwise.spec.json_text import dedented

@@ -9,8 +9,8 @@ from msgspec import structs
 from fake_runs import manifest, record
 from tierwise.analysis.claims import difference
 from tierwise.analysis.summary import summarise
-from tierwise.catalog.claims import Claim
 from tierwise.runs.claims import ClaimedTier, RunClaim
+from tierwise.spec.claims import Claim
 from tierwise.stats.estimates import rate
 from tierwise.workloads.suites import SuitePart
 

@@ -10,18 +10,17 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from tierwise.catalog.claims import UNKNOWN, WHOLE
 from tierwise.runs.records import MAX_ERROR_SHARE, TierVariant
+from tierwise.spec.claims import UNKNOWN, WHOLE
 from tierwise.stats.estimates import Estimate, Interval, wilson
-from tierwise.workloads.suites import ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from tierwise.analysis.rows import ResultRow
-    from tierwise.catalog.claims import Claim
     from tierwise.runs.claims import ClaimedTier, RunClaim
     from tierwise.runs.directory import Manifest
+    from tierwise.spec.claims import Claim
     from tierwise.workloads.suites import SuitePart, SuiteRow
 
 MATTERS = 0.10
@@ -197,4 +196,6 @@ def _tasks(claim: Claim) -> int | None:
 
 
 def _row(suite: str) -> SuiteRow | None:
+    from tierwise.workloads.suites import ROWS  # noqa: PLC0415 - loads all suites, and few runs have a claim
+
     return next((one for one in ROWS if one.name == suite), None)

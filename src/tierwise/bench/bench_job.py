@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from tierwise.plan import Plan
     from tierwise.runners import RunnerChoice
+    from tierwise.runs.claims import RunClaim
     from tierwise.runs.directory import RunDirectory
     from tierwise.workloads.files import Workload
 
@@ -49,6 +50,8 @@ class BenchJob:
     """Time limit of this session: no action starts after it; None for no limit."""
     runner: RunnerChoice | None = None
     """The agent that works on the tasks; None to send each task as one action."""
+    claims: Sequence[RunClaim] = ()
+    """Published scores to set beside the results; a resumed run keeps those that it began with."""
 
 
 def settings_for(

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from tierwise.catalog import local_path
 from tierwise.catalog.architecture import read as read_architecture
-from tierwise.catalog.claims import Claim
 from tierwise.engines.prompting import family_of_checkpoint
 from tierwise.runs.claims import ClaimedTier, RunClaim
+from tierwise.spec.claims import Claim
 from tierwise.spec.errors import TierwiseError
 
 if TYPE_CHECKING:

@@ -21,7 +21,6 @@ from tierwise.analysis.summary import summary_of
 from tierwise.bench.agent_trial import AgentBench
 from tierwise.bench.bench_job import require_runner
 from tierwise.bench.calibrate import calibrate
-from tierwise.bench.claims import claims_for
 from tierwise.bench.client import Client, ServedModels
 from tierwise.bench.drawing import run_chains
 from tierwise.bench.endpoint import (
@@ -371,8 +370,7 @@ def _begin(job: BenchJob, served: ServedModels, reported: list[Deployed] | None)
         require_same_rows(before, planned)
         manifest = msgspec.structs.replace(before, ended=None, sessions=[*before.sessions, session])
     else:
-        claims = claims_for(planning.load(job.config), job.workload, job.tiers)
-        manifest = msgspec.structs.replace(_new_manifest(job), variants=planned, sessions=[session], claims=claims)
+        manifest = msgspec.structs.replace(_new_manifest(job), variants=planned, sessions=[session])
         job.directory.write_tasks(job.workload.tasks)
     job.directory.write_manifest(manifest)
     return manifest
@@ -387,6 +385,7 @@ def _new_manifest(job: BenchJob) -> Manifest:
         config=config_of(job.config),
         workload=source_of(job.workload),
         suite=job.workload.suite,
+        claims=list(job.claims),
         tasks=[task.id for task in job.workload.tasks],
         variants=[],
         settings=job.settings,

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from tierwise.catalog.claims import UNKNOWN
 from tierwise.catalog.engine_recipe import EngineRecipe, Fit, RecipeContext, inline
 from tierwise.catalog.families import EngineSupport, Family
 from tierwise.catalog.families.family import Advice, Fact, PublishedClaim
 from tierwise.catalog.fit import fit
 from tierwise.catalog.gpus import Machine
+from tierwise.spec.claims import UNKNOWN
 
 COMMIT = "COMMIT"
 """Placeholder for an unknown revision. `pull` rejects it; a branch name would not be reproducible."""

@@ -107,13 +107,13 @@ def bench(
     """Measure the tiers of a config file on a workload: quality, latency and dollars, with 95 % intervals.
 
     Launches the tiers with a new ledger, sends every task to every tier through the endpoint, grades the answers, and
-    writes report, records and manifest to one directory. Ctrl-C stops it early and reports what was measured;
-    --resume continues.
+    writes report, records and manifest to one directory. Ctrl-C reports what was measured; --resume continues.
 
     Exit codes: 0 measured, 1 over 2 % of the actions failed or were refused, 2 invalid input, 130 interrupted.
     """
     from tierwise import plan as planning
     from tierwise.bench.bench_job import BenchJob, chosen_tiers, require_checks, settings_for
+    from tierwise.bench.claims import claims_for
     from tierwise.cli.execution import run
     from tierwise.cli.pull import bring, unhashed
     from tierwise.workloads.files import load
@@ -140,6 +140,7 @@ def bench(
         dollars=budget_dollars,
         minutes=budget_minutes,
         runner=agent,
+        claims=claims_for(plan, tasks, tiers),
     )
     raise typer.Exit(run(job, as_json=as_json))
 

@@ -37,9 +37,13 @@ def has_same_weights(one: Plan, name: str, other: Plan, others: str) -> bool:
 
 
 def says_the_same(one: Plan, other: Plan) -> bool:
-    """Whether two config files differ in nothing but prices, routes and the spelling of paths."""
+    """Whether two config files differ in nothing but prices, routes, claims and the spelling of paths."""
     return _rest(one) == _rest(other)
 
 
 def _rest(plan: Plan) -> dict[str, object]:
-    return {name: of for name, of in resolved(plan.file, plan.path.parent).items() if name not in ("prices", "routes")}
+    return {
+        name: of
+        for name, of in resolved(plan.file, plan.path.parent).items()
+        if name not in ("prices", "routes", "claims")
+    }

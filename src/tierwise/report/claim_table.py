@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from tierwise.catalog.claims import UNKNOWN as UNSTATED
 from tierwise.report.numbers import UNKNOWN, interval, percent, points
+from tierwise.spec.claims import UNKNOWN as UNSTATED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from tierwise.catalog.claims import Claim
+from tierwise.spec.claims import Claim
 
 
 class ClaimedTier(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,11 +19,11 @@ from tierwise.runs.draws import PoolSettings
 from tierwise.runs.durations import Durations
 from tierwise.runs.machine import RunMachine
 from tierwise.runs.records import Key, Mode, TierVariant, TrialRecord
+from tierwise.spec.claims import SuitePart
 from tierwise.spec.deployed import Deployed
 from tierwise.spec.errors import NotFound, SpecError, TierwiseError
 from tierwise.spec.files import decode_json, decode_json_lines, read_bytes
 from tierwise.spec.replacing import replace_file
-from tierwise.workloads.suites.part import SuitePart
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
-from tierwise.catalog.claims import Claim
+from tierwise.spec.claims import Claim
 from tierwise.spec.errors import SpecError
 from tierwise.spec.files import read_yaml
 from tierwise.spec.reading import Reading, allowed

@@ -12,6 +12,7 @@ from typing import get_args
 import msgspec
 
 from tierwise.spec.choice import OneOf
+from tierwise.spec.claims import SuitePart
 from tierwise.workloads.suites import containers, human_eval, reasoning_gym
 from tierwise.workloads.suites.aime import Aime
 from tierwise.workloads.suites.data import FromFiles, found_in
@@ -20,7 +21,7 @@ from tierwise.workloads.suites.gsm8k import Gsm8k
 from tierwise.workloads.suites.human_eval import HumanEval
 from tierwise.workloads.suites.livecodebench import LiveCodeBenchSuite
 from tierwise.workloads.suites.mbpp import Mbpp
-from tierwise.workloads.suites.part import SuitePart, part_of
+from tierwise.workloads.suites.part import part_of
 from tierwise.workloads.suites.reasoning_gym import ReasoningGymSuite
 from tierwise.workloads.suites.row import Convention, SuiteRow
 from tierwise.workloads.suites.suite import MadeTasks, Suite

@@ -1,44 +1,16 @@
-"""Which part of a suite a workload has: what a score on it may be compared with."""
+"""Which part of a suite its settings make: what a score on it may be compared with."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from tierwise.catalog.claims import WHOLE
+from tierwise.spec.claims import WHOLE, SuitePart
 
 if TYPE_CHECKING:
     from tierwise.workloads.suites.row import SuiteRow
-
-
-class SuitePart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A suite, or a part of it."""
-
-    name: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
-    """The suite, as in `tierwise suites` if it is there."""
-    release: str = ""
-    """Its version or year: `v6`, `2026`; empty if it has one only, or if it is not known."""
-    subset: Annotated[str, msgspec.Meta(min_length=1)] = WHOLE
-    """`whole`, `first 50`, `since 2025-01-01`, `until 2025-05-31`, `2025-01-01 to 2025-05-31`, or any other name."""
-    sampled: bool = False
-    """Whether the tasks are a random sample of the subset, so that its scores describe it."""
-
-    @property
-    def what(self) -> str:
-        """`gsm8k, first 50`."""
-        named = f"{self.name} {self.release}".strip()
-        part = "" if self.subset == WHOLE else f", {self.subset}"
-        return f"{named}{part}{', a random sample' if self.sampled else ''}"
-
-    def first(self, count: int) -> SuitePart:
-        """Its first tasks."""
-        of = "" if self.subset == WHOLE or self.subset.startswith("first ") else f" of {self.subset}"
-        sampled = " of a sample" if self.sampled else ""
-        return msgspec.structs.replace(self, subset=f"first {count}{of}{sampled}", sampled=False)
 
 
 def part_of(name: str, settings: Any, row: SuiteRow, tasks: int) -> SuitePart:

@@ -61,3 +61,29 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         """The suite with its release and part: `aime 2026`, `gsm8k, first 50`."""
         named = f"{self.suite} {self.release}".strip()
         return named if self.subset == WHOLE else f"{named}, {self.subset}"
+
+
+class SuitePart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A suite, or a part of it."""
+
+    name: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
+    """The suite, as in `tierwise suites` if it is there."""
+    release: str = ""
+    """Its version or year: `v6`, `2026`; empty if it has one only, or if it is not known."""
+    subset: Annotated[str, msgspec.Meta(min_length=1)] = WHOLE
+    """`whole`, `first 50`, `since 2025-01-01`, `until 2025-05-31`, `2025-01-01 to 2025-05-31`, or any other name."""
+    sampled: bool = False
+    """Whether the tasks are a random sample of the subset, so that its scores describe it."""
+
+    @property
+    def what(self) -> str:
+        """`gsm8k, first 50`."""
+        named = f"{self.name} {self.release}".strip()
+        part = "" if self.subset == WHOLE else f", {self.subset}"
+        return f"{named}{part}{', a random sample' if self.sampled else ''}"
+
+    def first(self, count: int) -> SuitePart:
+        """Its first tasks."""
+        of = "" if self.subset == WHOLE or self.subset.startswith("first ") else f" of {self.subset}"
+        sampled = " of a sample" if self.sampled else ""
+        return msgspec.structs.replace(self, subset=f"first {count}{of}{sampled}", sampled=False)
