@@ -60,6 +60,23 @@ class KeystrokesModel(ScriptedAgentModel):
         return HttpReply(deltas=[{"role": "assistant"}, {"content": json.dumps(said)}])
 
 
+class ToolModel(ScriptedAgentModel):
+    """The same for Inspect's agent, whose model calls the tools `bash` and `submit`."""
+
+    def in_words(self, task: str, turn: int, messages: Any) -> HttpReply:
+        if turn < 2:
+            command = "ls -la" if turn == 0 else in_a_file(self._solutions.get(task, "true"))
+            return calling("bash", {"command": command})
+        return calling("submit", {"answer": "it is done"})
+
+
+def calling(tool: str, arguments: Mapping[str, Any]) -> HttpReply:
+    """A reply that calls a tool."""
+    function: dict[str, Any] = {"name": tool, "arguments": json.dumps(arguments)}
+    call: dict[str, Any] = {"index": 0, "id": "call_1", "type": "function", "function": function}
+    return HttpReply(deltas=[{"role": "assistant", "tool_calls": [call]}], finish="tool_calls")
+
+
 def in_a_file(script: str) -> str:
     """A command that runs a script, which may have any text in it."""
     return f"cat > /tmp/solve.sh <<'END_OF_SOLUTION'\n{script}\nEND_OF_SOLUTION\nbash /tmp/solve.sh"

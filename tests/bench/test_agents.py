@@ -245,3 +245,27 @@ def test_an_endpoint_without_sessions_is_refused_by_what_it_lacks():
         pytest.raises(JoinFailed, match="no /v1/sessions"),
     ):
         asyncio.run(joined(server.url.removesuffix("/v1"), "", "s", time.monotonic()))
+
+
+def test_runs_with_agents_are_compared_gated_and_graded_again(bench, tmp_path):
+    with in_a_thread(Upstream()) as upstream:
+        bench(upstream, THREE_TURNS, "--concurrency", "2")
+        (tmp_path / "run").rename(tmp_path / "first")
+        bench(upstream, THREE_TURNS + "ask(question)\n")
+        (tmp_path / "run").rename(tmp_path / "second")
+    runs = [str(tmp_path / "first"), str(tmp_path / "second")]
+    (tmp_path / "second" / "manifest.json").write_text(
+        (tmp_path / "second" / "manifest.json").read_text().replace("agent.py", "other.py")
+    )
+    compared = CliRunner().invoke(app, ["compare", *runs])
+    assert compared.exit_code == 0, compared.output
+    assert "The agents differ" in compared.output
+    policy = tmp_path / "gate.yaml"
+    policy.write_text("quality: {margin: 0.9}\ndollars: {ratio: 5.0}\n")
+    gated = CliRunner().invoke(app, ["gate", runs[1], "--against", runs[0], "--policy", str(policy)])
+    assert any(word in gated.output for word in ("PASS", "FAIL", "INCONCLUSIVE")), (gated.output, gated.exception)
+    again = CliRunner().invoke(app, ["replay", runs[0]])
+    assert again.exit_code == 0, (again.output, again.exception)
+    page = (tmp_path / "first" / "report.html").read_text()
+    assert "What the agent did" in page
+    assert "$ per task" in page

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from scripted_agent_models import KeystrokesModel, ScriptedAgentModel
+from scripted_agent_models import KeystrokesModel, ScriptedAgentModel, ToolModel, calling
+from scripted_tiers import line
 from tierwise.cli import app
 from tierwise.environments import TASKS
 from tierwise.runs.directory import RunDirectory
-from tierwise.testing.server import in_a_thread
+from tierwise.testing.server import FakeServer, in_a_thread
 
 CONFIG = """
 deployments:
@@ -32,6 +33,22 @@ HARBOR = os.environ.get("TIERWISE_HARBOR") or shutil.which("harbor")
 needs_harbor = pytest.mark.skipif(
     HARBOR is None, reason="harbor is not installed: it needs Python 3.12; TIERWISE_HARBOR names its program"
 )
+INSPECT = os.environ.get("TIERWISE_INSPECT") or shutil.which("inspect")
+needs_inspect = pytest.mark.skipif(
+    INSPECT is None, reason="inspect is not installed; TIERWISE_INSPECT names its program"
+)
+CODER = os.environ.get("TIERWISE_CODER")
+needs_coder = pytest.mark.skipif(CODER is None, reason="TIERWISE_CODER names no GGUF file of a small coder")
+REAL = """
+checkpoints:
+  coder: {{source: "file:{file}"}}
+deployments:
+  small: {{engine: llama.cpp, checkpoint: coder, context: 8192, slots: 1, threads: 2}}
+tiers:
+  fast: {{deployment: small, policy: single}}
+prices:
+  small: {{prompt: 0.1, cached: 0.01, completion: 0.4}}
+"""
 
 
 def bench(tmp_path, config, tasks, *options):
@@ -85,3 +102,55 @@ def test_terminus_2_works_on_terminal_tasks_in_our_sandbox(tmp_path):
         )
         assert done.exit_code == 0, (done.output, [record.why for record in directory.read_records()])
         assert_joined(directory.read_records(), model, names[:1])
+
+
+@needs_inspect
+@pytest.mark.sandbox
+@pytest.mark.slow
+def test_inspect_works_on_terminal_tasks_in_our_sandbox(tmp_path):
+    names = ["archive-selected", "log-errors"]
+    with in_a_thread(ToolModel(TASKS, names[:1])) as model:
+        done, directory = bench(
+            tmp_path, CONFIG.format(url=model.url), copied(tmp_path, names), "--runner", "inspect", "--concurrency", "1"
+        )
+        assert done.exit_code == 0, (done.output, [record.why for record in directory.read_records()])
+        assert_joined(directory.read_records(), model, names[:1])
+    assert len(list((directory.path / "agents").glob("*.inspect/*.eval"))) == 2
+
+
+@needs_inspect
+@pytest.mark.slow
+def test_what_is_submitted_in_inspect_is_the_answer_that_the_check_grades(tmp_path, write_tasks):
+    tasks = write_tasks(line("sum"), line("hard", "17*3?", 51))
+    with in_a_thread(FakeServer(calling("submit", {"answer": "It is 4"}))) as model:
+        done, directory = bench(tmp_path, CONFIG.format(url=model.url), tasks, "--runner", "inspect")
+    assert done.exit_code == 0, (done.output, [record.why for record in directory.read_records()])
+    assert {record.task: str(record.outcome) for record in directory.read_records()} == {
+        "sum": "correct",
+        "hard": "incorrect",
+    }
+
+
+@needs_coder
+@pytest.mark.model
+@pytest.mark.sandbox
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "runner",
+    [
+        pytest.param('{"mini-swe-agent": {"turns": 8}}', marks=needs_mini, id="mini-swe-agent"),
+        pytest.param('{"harbor": {"options": {"max_turns": 8}}}', marks=needs_harbor, id="terminus-2"),
+        pytest.param('{"inspect": {"turns": 8}}', marks=needs_inspect, id="inspect"),
+    ],
+)
+def test_a_small_coder_tries_three_tasks_in_at_most_eight_turns(tmp_path, runner):
+    names = ["archive-selected", "log-errors", "fix-makefile"]
+    done, directory = bench(
+        tmp_path, REAL.format(file=CODER), copied(tmp_path, names), "--runner", runner, "--concurrency", "1"
+    )
+    records = directory.read_records()
+    assert done.exit_code == 0, (done.output, [record.why for record in records])
+    assert sorted(record.task for record in records) == sorted(names)
+    assert all(record.is_graded and 0 < record.agent.turns <= 8 for record in records)
+    assert all(record.completion_tokens > 0 and record.dollars > 0 for record in records)
+    assert "turns per task" in done.output.replace("\n", " ")

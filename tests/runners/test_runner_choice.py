@@ -39,7 +39,7 @@ def test_a_runner_is_named_with_its_settings(text, kind, member):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("mini", "allowed: command, harbor, mini-swe-agent"),
+        ("mini", "allowed: command, harbor, inspect, mini-swe-agent"),
         ("command:", "length >= 1"),
         ('{"mini-swe-agent": {"turns": 0}}', "turns"),
         ('{"command": "a", "harbor": {}}', "exactly one"),

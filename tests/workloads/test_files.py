@@ -39,7 +39,7 @@ def test_every_error_is_reported_with_its_line(write_tasks):
     said = errors_of(path)
     assert len(said) == 6
     assert said[0].startswith(
-        "tasks.jsonl:2: chekc: unknown key; did you mean 'check'? allowed: check, cluster, environment, id, max_tokens"
+        "tasks.jsonl:2: chekc: unknown key; did you mean 'check'? allowed: check, cluster, environment"
     )
     assert said[1] == "tasks.jsonl:3: id: 'a' is already the id of the task in line 1"
     assert said[2].startswith("tasks.jsonl:4: not JSON")

@@ -45,6 +45,8 @@ class Arm:
     """Whether its answers have seconds; those of some imported runs have none."""
     has_ended: bool
     """Whether the run has ended, completely or not: no records will be added."""
+    runner: str = ""
+    """The agent that worked on the tasks; empty if each was one action."""
 
     @property
     def name(self) -> str:
@@ -102,6 +104,7 @@ def arms(path: Path) -> list[Arm]:
             is_imported=manifest.is_imported,
             is_timed=not manifest.is_imported or _has_times(found.values()),
             has_ended=manifest.ended is not None,
+            runner=manifest.settings.runner,
         )
         for variant, found in by_variant.items()
     ]

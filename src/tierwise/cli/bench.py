@@ -71,8 +71,8 @@ RunnerText = Annotated[
     typer.Option(
         "--runner",
         metavar="RUNNER",
-        help="The agent that works on each task: command:LINE, mini-swe-agent, harbor, or JSON with its settings. "
-        "Default: the workload's setting, else none: each task is one action.",
+        help="The agent that works on each task: command:LINE, mini-swe-agent, harbor, inspect, or JSON with its "
+        "settings. Default: the workload's setting, else none: each task is one action.",
     ),
 ]
 Url = Annotated[str, typer.Option(help="Measure this running endpoint, which serves the config file.")]

@@ -127,6 +127,12 @@ def notes(found: Comparison) -> Iterable[str]:
         )
     if found.dollars is not None and found.unreported:
         yield f"The costs of {found.unreported} pairs are unknown; they are left out of the costs above."
+    if found.runners is not None:
+        first, second = (runner or "none" for runner in found.runners)
+        yield (
+            f"The agents differ: {first} in the first, {second} in the second. A difference may be theirs, and not the "
+            "tiers'."
+        )
     yield from changed_tasks(found.changed)
     yield population(found.population, found.clusters)
     if found.quality is not None and found.quality.clusters is not None:

@@ -12,6 +12,7 @@ import msgspec
 
 from tierwise.runners.command import Command
 from tierwise.runners.harbor import Harbor
+from tierwise.runners.inspect_ai import Inspect
 from tierwise.runners.mini_swe_agent import MiniSweAgent
 from tierwise.runners.work import Finished, Runner, RunnerFailed, Work
 from tierwise.spec.choice import OneOf
@@ -22,6 +23,7 @@ __all__ = [
     "Command",
     "Finished",
     "Harbor",
+    "Inspect",
     "MiniSweAgent",
     "Runner",
     "RunnerChoice",
@@ -45,6 +47,7 @@ class RunnerChoice(
     """A line for the shell that works on one task."""
     mini_swe_agent: MiniSweAgent | None = None
     harbor: Harbor | None = None
+    inspect: Inspect | None = None
 
     @property
     def member(self) -> Runner:

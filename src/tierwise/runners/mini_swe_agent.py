@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -11,8 +9,8 @@ from typing import Annotated, ClassVar
 import msgspec
 
 from tierwise.runners.outside import work_outside
+from tierwise.runners.pythons import python_of
 from tierwise.runners.work import Finished, Work
-from tierwise.spec.errors import SpecError
 
 PROGRAM = "TIERWISE_MINI_SWE_AGENT"
 """The variable that names its program, `mini`, if that is not on the path."""
@@ -34,15 +32,15 @@ class MiniSweAgent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         """Raises:
         SpecError: it is not installed.
         """
-        self._python()
+        _python()
 
     async def attempt(self, work: Work) -> Finished:
         """As `Runner.attempt`."""
-        python = self._python()
+        python = _python()
 
         def prepare(folder: Path) -> tuple[Sequence[str], Mapping[str, str]]:
             settings = {"turns": self.turns, "tool_calls": self.tool_calls}
-            return [str(python), "-P", str(_SCRIPT), msgspec.json.encode(settings).decode()], {
+            return [str(python), "-I", str(_SCRIPT), msgspec.json.encode(settings).decode()], {
                 "MSWEA_GLOBAL_CONFIG_DIR": str(folder),  # nothing of the user's own settings
                 "MSWEA_SILENT_STARTUP": "1",
                 "MSWEA_MODEL_RETRY_STOP_AFTER_ATTEMPT": "3",
@@ -52,15 +50,6 @@ class MiniSweAgent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
         return await work_outside(work, prepare)
 
-    def _python(self) -> Path:
-        """The Python that its program runs with."""
-        named = os.environ.get(PROGRAM) or shutil.which("mini-swe-agent")
-        python = None if named is None else Path(named).resolve().with_name("python")
-        if python is None or not python.exists():
-            seen = f"{named!r} is not in an environment of Python" if named else "no mini-swe-agent is on the path"
-            raise SpecError(
-                f"{seen}: `python -m venv agent && agent/bin/pip install mini-swe-agent`, and name its program in "
-                f"{PROGRAM}=agent/bin/mini",
-                field="--runner",
-            )
-        return python
+
+def _python() -> Path:
+    return python_of(PROGRAM, "mini-swe-agent", "mini-swe-agent")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
-PARTS = ("messages", "check", "verifier", "tools", "max_tokens", "options")
+PARTS = ("messages", "check", "verifier", "tools", "max_tokens", "options", "environment_sha256")
 """The keys of a task that can change its answer or its grade. Tags, clusters and weights cannot."""
 
 TaskHashes = dict[str, bytes]

@@ -15,6 +15,7 @@ from tierwise.spec.reading import Reading
 from tierwise.verifiers import VerifierChoice
 from tierwise.verifiers.pooled import check_sizes
 from tierwise.workloads.checks import CheckChoice, missing_package
+from tierwise.workloads.folders import folder_sha256
 from tierwise.workloads.images import inline_images
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     environment: Annotated[str, msgspec.Meta(min_length=1, max_length=1000)] | None = None
     """The folder of a task in Harbor's format, relative to the workload: an agent works in its environment, and its
     tests grade."""
+    environment_sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")] | None = None
+    """Hash of the files of that folder; filled in when the task is read, and required to match where it is given."""
     tags: list[Tag] = []
     """Kinds of tasks. Results are also reported per tag, and samples are stratified by tags."""
     cluster: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] | None = None
@@ -105,7 +108,7 @@ def read_task(value: Any, base: Path, reading: Reading, shared: Shared = NOTHING
         return None
     task = msgspec.structs.replace(task, messages=inline_images(task.messages, base, reading))
     task = _with_place(task, base, reading)
-    _check_environment(task, base, reading)
+    task = _with_environment(task, base, reading)
     _check_request(task, reading)
     if task.verifier is not None:
         try:
@@ -143,14 +146,19 @@ def read_tasks(path: Path) -> list[Task]:
     return decode_json_lines(read_bytes(path, "workload"), Task, str(path))
 
 
-def _check_environment(task: Task, base: Path, reading: Reading) -> None:
-    """Check that the folder of an environment is there, and that nothing else grades."""
+def _with_environment(task: Task, base: Path, reading: Reading) -> Task:
+    """The task with the hash of its environment, which must be there, and the only one that grades."""
     if task.environment is None:
-        return
+        return task
     if task.check is not None:
         reading.wrong("check", "the task has an `environment`, whose tests grade it; leave one of them out")
     if not (base / task.environment / "task.toml").is_file():
         reading.wrong("environment", f"{task.environment!r} is no folder with a task.toml beside the workload")
+        return task
+    found = folder_sha256(base / task.environment)
+    if task.environment_sha256 not in (None, found):
+        reading.wrong("environment_sha256", f"the files of {task.environment!r} have changed: now it is {found}")
+    return msgspec.structs.replace(task, environment_sha256=found)
 
 
 def _check_request(task: Task, reading: Reading) -> None:

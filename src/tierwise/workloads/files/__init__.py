@@ -11,7 +11,7 @@ import msgspec
 
 from tierwise.spec.errors import ConfigErrors, SpecError
 from tierwise.spec.files import json_document, numbered_lines, read_bytes, text_of, yaml_document
-from tierwise.workloads.files.environments import has_environments, hashed_folder, tasks_in
+from tierwise.workloads.files.environments import has_environments, hashed, tasks_in
 from tierwise.workloads.files.header import FILE, WorkloadHeader, arrival_of, read_header, read_yaml_header
 from tierwise.workloads.files.small_sample import small_sample
 from tierwise.workloads.task import Shared, Task, read_task
@@ -101,7 +101,8 @@ def load(path: Path) -> Workload:
         ConfigErrors: every error, with its line and its path in the line.
     """
     if path.is_dir() and not (path / FILE).exists() and has_environments(path):
-        return _workload(path, hashed_folder(path), tasks_in(path), NO_HEADER, NO_HEADER.arrival)
+        tasks = tasks_in(path)
+        return _workload(path, hashed(tasks), tasks, NO_HEADER, NO_HEADER.arrival)
     if path.is_dir() or path.name == FILE:
         return _load_folder(path if path.is_dir() else path.parent)
     raw = read_bytes(path, "workload", advice=_ADVICE)
@@ -142,7 +143,7 @@ def _load_folder(path: Path) -> Workload:
         if not tasks and not errors:
             errors.append(SpecError(_NO_TASK, field=TASKS))
     elif header.source is None and has_environments(path):
-        tasks, raw = tasks_in(path), raw + b"\0" + hashed_folder(path)
+        tasks = tasks_in(path)
     elif header.source is None:
         missing = f"there is no {TASKS} next to it; add one, or a `source` that makes tasks"
         errors.append(SpecError(missing, field=document.place("")))
@@ -182,8 +183,8 @@ def _workload(path: Path, held: bytes, tasks: Mapping[str, Task], header: Worklo
 
 
 def _with_images(raw: bytes, tasks: Mapping[str, Task], lines: list[tuple[int, str]]) -> bytes:
-    """The bytes to hash: those of the file, and its tasks with embedded images if it refers to image files."""
-    has_files = any(
+    """The bytes to hash: those of the file, and its tasks with images and hashes of folders if it refers to those."""
+    has_files = any(task.environment is not None for task in tasks.values()) or any(
         "data:" in msgspec.json.encode(task.messages).decode() and "data:" not in line
         for task, (_, line) in zip(tasks.values(), lines, strict=True)
     )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tierwise.workloads.folders import folder_sha256
 from tierwise.workloads.task import Task
 
 if TYPE_CHECKING:
@@ -32,13 +32,12 @@ def tasks_in(folder: Path) -> Mapping[str, Task]:
             id=task.name,
             messages=[{"role": "user", "content": task.instruction}],
             environment=task.name,
+            environment_sha256=folder_sha256(task.folder),
             tags=[str(category)] if category else [],
         )
     return found
 
 
-def hashed_folder(folder: Path) -> bytes:
-    """The names and hashes of all files of the tasks: what identifies the workload."""
-    files = sorted(path for task in folder.glob("*/task.toml") for path in task.parent.rglob("*") if path.is_file())
-    lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()} {path.relative_to(folder).as_posix()}" for path in files]
-    return "\n".join(lines).encode()
+def hashed(tasks: Mapping[str, Task]) -> bytes:
+    """The names and hashes of tasks: what identifies the workload."""
+    return "".join(f"{task.environment_sha256} {name}\n" for name, task in tasks.items()).encode()
