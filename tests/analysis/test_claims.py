@@ -30,6 +30,7 @@ def checked(
     part=None,
     repeats=1,
     name="fast",
+    runner="",
 ):
     """The checks of one claim, on a run of so many tasks."""
     names = [f"t{number:04}" for number in range(of + errors + missing)]
@@ -37,7 +38,7 @@ def checked(
     made = structs.replace(
         made,
         suite=part or SuitePart(name="made"),
-        settings=structs.replace(made.settings, repeats=repeats),
+        settings=structs.replace(made.settings, repeats=repeats, runner=runner),
         claims=[
             RunClaim(
                 claim=msgspec.convert({"suite": "made", "mode": "average", "source": "a card", **claim}, Claim),
@@ -145,6 +146,22 @@ def test_an_agents_suite_needs_a_harness():
     claim, part = {"suite": "swe-bench-pro", "score": 50}, SuitePart(name="swe-bench-pro")
     assert "an agent's harness is part of the score" in only(claim, part=part).why
     assert only({**claim, "harness": "Tierwise"}, part=part, solved=366, of=731).verdict == "within"
+
+
+@pytest.mark.parametrize(
+    ("runner", "harness", "why"),
+    [
+        ('{"harbor":{}}', "Terminus-2", ""),
+        ('{"harbor":{"agent":"codex"}}', "Terminus-2", "claimed with Terminus-2, run by codex"),
+        ('{"mini-swe-agent":{}}', "mini-swe-agent", ""),
+        ('{"inspect":{}}', "tierwise", "claimed with tierwise, run by inspect"),
+        ('{"command":"./agent"}', "unknown", "an agent's harness is part of the score"),
+    ],
+)
+def test_the_harness_of_a_run_is_the_agent_that_worked_on_it(runner, harness, why):
+    found = only({"score": 60, "harness": harness}, runner=runner, solved=600, of=1000)
+    assert (found.verdict == "within") == (not why)
+    assert why in found.why
 
 
 def test_the_same_part_is_comparable_and_so_is_a_random_sample_of_it():

@@ -27,7 +27,7 @@ MATTERS = 0.10
 """The difference that has to be told from none: where the interval reaches further, n is too small for "within"."""
 
 HARNESS = "tierwise"
-"""Who measures a run of `tierwise bench`."""
+"""Who measures a run of `tierwise bench` without a runner."""
 
 _COUNTED = {"livecodebench": "v6", "terminal-bench-2": "2.0"}
 """The release whose tasks a suite's row counts, where there are several."""
@@ -62,7 +62,7 @@ class ClaimCheck:
 
 def check_claims(manifest: Manifest, rows: Sequence[ResultRow]) -> Iterator[ClaimCheck]:
     """Compare every claim of a run with the rows in its mode. A claim in whose mode there is none says so."""
-    part = manifest.suite
+    part, harness = manifest.suite, _harness(manifest)
     for stored in manifest.claims:
         claim = stored.claim
         tiers = {one.tier: one for one in stored.tiers}
@@ -71,7 +71,7 @@ def check_claims(manifest: Manifest, rows: Sequence[ResultRow]) -> Iterator[Clai
         for tier, row in fitting:
             name = TierVariant(tier=row.tier, mode=row.mode).name
             doubt = "it is not known whether the tier thinks" if tier.thinks is None else ""
-            yield _check(stored, name, row.quality, _incomparable(claim, part, row), doubt)
+            yield _check(stored, name, row.quality, _incomparable(claim, part, row, harness), doubt)
         if about and not fitting:
             yield _check(stored, ", ".join(dict.fromkeys(row.tier for _, row in about)), None, _modes(claim, about))
 
@@ -157,13 +157,24 @@ def _modes(claim: Claim, about: Sequence[tuple[ClaimedTier, ResultRow]]) -> str:
     return f"other mode: {'; '.join(reasons)}"
 
 
-def _incomparable(claim: Claim, part: SuitePart | None, row: ResultRow) -> str:
+def _harness(manifest: Manifest) -> str:
+    """Who measured a run: the agent that worked on its tasks, or Tierwise."""
+    if not (runner := manifest.settings.runner):
+        return HARNESS
+    from tierwise.runners import parse_runner  # noqa: PLC0415 - few runs have one
+
+    return parse_runner(runner).harness
+
+
+def _incomparable(claim: Claim, part: SuitePart | None, row: ResultRow, harness: str) -> str:
     """Why a row in the claim's mode cannot be compared with it; empty if it can."""
     counts = row.counts
-    if claim.harness == UNKNOWN and (suite := _row(claim.suite)) is not None and suite.runner != "here":
+    suite = _row(claim.suite)
+    has_agent = harness != HARNESS or (suite is not None and suite.runner != "here")
+    if claim.harness == UNKNOWN and has_agent:
         return "other harness: the claim states none, and an agent's harness is part of the score"
-    if claim.harness.casefold() not in (UNKNOWN, HARNESS):
-        return f"other harness: claimed with {claim.harness}, run by {HARNESS}"
+    if claim.harness.casefold() not in (UNKNOWN, harness.casefold()):
+        return f"other harness: claimed with {claim.harness}, run by {harness}"
     if part is not None and claim.release != part.release:
         return f"other release: claimed on {claim.release or 'one that is not stated'}, run on " + (
             part.release or "one that the file's name does not tell"

@@ -54,6 +54,11 @@ class RunnerChoice(
         chosen: Runner = Command(self.command) if self.command is not None else getattr(self, self.kind)
         return chosen
 
+    @property
+    def harness(self) -> str:
+        """What published scores call it: Harbor's agent, or the runner's own name."""
+        return self.kind.replace("_", "-") if self.harbor is None else self.harbor.agent
+
 
 def parse_runner(text: str) -> RunnerChoice:
     """Parse `--runner`: a runner's name, `command:LINE`, or JSON, `{"command": "python agent.py"}`.
