@@ -115,7 +115,7 @@ def bench(
     from tierwise.bench.bench_job import BenchJob, chosen_tiers, require_checks, settings_for
     from tierwise.bench.claims import claims_for
     from tierwise.cli.execution import run
-    from tierwise.cli.pull import bring, unhashed
+    from tierwise.cli.pull import bring_for_run
     from tierwise.workloads.files import load
 
     require_packages_and_ledger(ledger)
@@ -123,8 +123,7 @@ def bench(
     tiers = chosen_tiers(plan, tier or [])
     require_checks(tasks)
     agent = agent_of(runner, tasks, mode)
-    if not url:
-        bring(plan, unhashed(plan))
+    bring_for_run(plan, url)
     pace: dict[str, Any] = {"concurrency": concurrency, "arrival": arrival, "repeats": repeats, "warm_up": warm_up}
     directory = directory_of(out, resume, f"{file.stem}-{workload.stem}")
     job = BenchJob(

@@ -203,7 +203,7 @@ def whatif(
     from tierwise.cli.execution import run
     from tierwise.cli.extras import need_extra
     from tierwise.cli.output import new_directory
-    from tierwise.cli.pull import bring, missing, unhashed
+    from tierwise.cli.pull import bring, bring_for_run, missing
     from tierwise.moe import perplexity
     from tierwise.moe.whatif import numbers_to_try, write_variants
     from tierwise.runs.directory import RunDirectory
@@ -223,7 +223,7 @@ def whatif(
     config = directory.path / "whatif.yaml"
     plan = write_variants(plan, name, tried, config)
     losses = _text_losses(plan, texts, directory.path, name, concurrency=concurrency)
-    bring(plan, unhashed(plan))
+    bring_for_run(plan)
     job = BenchJob(
         config=config,
         workload=tasks,

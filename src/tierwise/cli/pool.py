@@ -249,7 +249,7 @@ def _recorded_tiers(
     the checkpoints that a launch needs.
     """
     from tierwise import plan as planning
-    from tierwise.cli.pull import bring, unhashed
+    from tierwise.cli.pull import bring_for_run
     from tierwise.pools.sources import chained_tiers, drawn_at_once, sources_of
 
     plan = planning.load(file)
@@ -258,7 +258,7 @@ def _recorded_tiers(
         chained_tiers(plan, chains) if chains else [source.tier for source in sources_of(plan, names, without=without)]
     )
     if is_launched:
-        bring(plan, unhashed(plan))
+        bring_for_run(plan)
     return tiers, None if chains else drawn_at_once(plan, tiers)
 
 

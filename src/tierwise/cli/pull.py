@@ -56,6 +56,12 @@ def unhashed(plan: Plan) -> list[str]:
     return [name for name in needed if name is not None and weights_of(plan.checkpoint(name)).sha256 is None]
 
 
+def bring_for_run(plan: Plan, url: str = "") -> None:
+    """Pull the checkpoints that a run needs; none if a server at `url` answers."""
+    if not url:
+        bring(plan, unhashed(plan))
+
+
 def bring(plan: Plan, names: list[str], *, quiet: bool = False) -> dict[str, Path]:
     """Pull checkpoints of a plan by name, with a progress bar on stderr; returns their paths by name."""
     return bring_all(map(plan.checkpoint, names), quiet=quiet)

@@ -89,15 +89,14 @@ def _job(
     """The tier on the workload, with the settings of the baseline."""
     from tierwise import plan as planning
     from tierwise.bench.bench_job import BenchJob, chosen_tiers, require_checks
-    from tierwise.cli.pull import bring, unhashed
+    from tierwise.cli.pull import bring_for_run
     from tierwise.runs.directory import RunDirectory
     from tierwise.workloads.files import load
 
     plan, tasks = planning.load(file), load(workload)
     tiers = chosen_tiers(plan, [tier])
     require_checks(tasks)
-    if not url:
-        bring(plan, unhashed(plan))
+    bring_for_run(plan, url)
     directory = RunDirectory.create(out or new_directory(f"watch-{file.stem}-{workload.stem}"))
     return BenchJob(
         config=file,
