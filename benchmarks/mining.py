@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -42,7 +43,7 @@ def table(found: dict[str, Any]) -> str:
     lines += [f"| left out: {why} | {count} |" for why, count in reasons.most_common()]
     for name in ("fail_to_pass", "pass_to_pass"):
         counts = sorted(row[name] for row in tasks) or [0]
-        shown = f"{counts[0]}, {counts[len(counts) // 2]}, {counts[-1]}"
+        shown = f"{counts[0]}, {statistics.median(counts):g}, {counts[-1]}"
         lines.append(f"| `{name}` of a task: least, median, most | {shown} |")
     lines.append(f"| flaky tests left out | {sum(len(row['validated'].get('flaky', [])) for row in tasks)} |")
     spent = found["seconds"]
