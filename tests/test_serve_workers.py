@@ -103,6 +103,26 @@ def test_two_workers_answer_at_one_port_and_add_up_what_they_did(house):
     assert "Traceback" not in process.log()
 
 
+def test_a_session_is_whole_whichever_worker_is_asked(house):
+    process, _ = house(step=0.02)
+    body = json.dumps({"model": "fast", "messages": [{"role": "user", "content": "hello"}]}).encode()
+    path, kind = "/v1/x/agent-7/chat/completions", {"content-type": "application/json"}
+    answers = [process.request("POST", path, body, kind) for _ in range(8)]
+
+    def page() -> Any:
+        return process.request("GET", "/v1/sessions/agent-7").json
+
+    with process.dial("fast", stream=True, tierwise={"session": "agent-7"}):
+        until(lambda: page()["running"] == 1)  # whichever of them answers
+    for _ in range(6):
+        until(lambda: not page()["running"] and not page()["pending"], seconds=20)
+        found = page()["actions"]
+        assert [action["ending"] for action in found[:8]] == ["answered"] * 8
+        assert len(found) == 9
+        made = sum(answer.json["usage"]["completion_tokens"] for answer in answers)
+        assert sum(action["completion"] for action in found[:8]) == made
+
+
 def test_a_signal_lets_the_streams_of_all_workers_finish_and_refuses_new_connections(house):
     process, engine = house(step=0.04)
     pids = workers_of(process)

@@ -59,6 +59,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "tools": {"tools": [{"type": "function", "function": {"name": "add", "parameters": {}}}]},
     "max_tokens": {"max_tokens": 7},
     "options": {"options": {"temperature": 0.5}},
+    "environment_sha256": {"environment_sha256": "1" * 64},
 }
 
 

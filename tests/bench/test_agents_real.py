@@ -145,12 +145,14 @@ def test_what_is_submitted_in_inspect_is_the_answer_that_the_check_grades(tmp_pa
 )
 def test_a_small_coder_tries_three_tasks_in_at_most_eight_turns(tmp_path, runner):
     names = ["archive-selected", "log-errors", "fix-makefile"]
-    done, directory = bench(
-        tmp_path, REAL.format(file=CODER), copied(tmp_path, names), "--runner", runner, "--concurrency", "1"
-    )
+    tasks = copied(tmp_path, names)
+    for path in tasks.glob("*/task.toml"):  # a busy machine needs more time for eight turns
+        path.write_text(path.read_text().replace("timeout_sec = 300.0", "timeout_sec = 1200.0"))
+    options = ("--runner", runner, "--concurrency", "1", "--timeout", "1200")
+    done, directory = bench(tmp_path, REAL.format(file=CODER), tasks, *options)
     records = directory.read_records()
     assert done.exit_code == 0, (done.output, [record.why for record in records])
     assert sorted(record.task for record in records) == sorted(names)
-    assert all(record.is_graded and 0 < record.agent.turns <= 8 for record in records)
+    assert all(record.is_graded and record.agent.actions and record.agent.turns <= 8 for record in records)
     assert all(record.completion_tokens > 0 and record.dollars > 0 for record in records)
     assert "turns per task" in done.output.replace("\n", " ")

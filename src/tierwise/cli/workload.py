@@ -143,7 +143,7 @@ def _facts(found: Workload) -> dict[str, Any]:
         "arrival": found.arrival,
         "concurrency": header.concurrency,
         "warm_up": header.warm_up,
-        "checks": dict(Counter("none" if task.check is None else task.check.kind for task in tasks).most_common()),
+        "checks": dict(Counter(_graded_by(task) for task in tasks).most_common()),
         "tags": dict(Counter(tag for task in tasks for tag in task.tags).most_common()),
         "clusters": len({task.cluster for task in tasks if task.cluster is not None}),
         "weight": round(weight, 6) if any(task.weight != 1 for task in tasks) else None,
@@ -420,3 +420,10 @@ def _counted(counts: dict[str, int]) -> str:
 def _print_notes(notes: Iterable[str]) -> None:
     for note in filter(None, notes):
         print(f"note: {note}")
+
+
+def _graded_by(task: Task) -> str:
+    """The kind of a task's check; `environment` for the tests of one."""
+    if task.environment is not None:
+        return "environment"
+    return "none" if task.check is None else task.check.kind

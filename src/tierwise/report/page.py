@@ -149,4 +149,6 @@ def _content(message: Mapping[str, Any]) -> str:
 
 
 def _check(task: Task) -> str:
+    if task.environment is not None:
+        return f"the tests of {task.environment}"
     return "none" if task.check is None else msgspec.json.encode(task.check).decode()
