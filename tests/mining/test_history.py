@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
+
 import pytest
 
+from mining.made_repositories import Repository
 from tierwise.mining.context import imports, named
 from tierwise.mining.history import Issue, linked, read_issues, without_trailers
 from tierwise.mining.validate import contamination
 from tierwise.spec.errors import SpecError
 from tierwise.verifiers.repository.answer import edits_in
+from tierwise.verifiers.repository.git import archive
 from tierwise.verifiers.repository.running import Ran, command_of, reason
 
 THERE = ["a.py", "src/pack/__init__.py", "src/pack/core.py", "src/pack/deep/core.py", "src/pack/deep/only.py"]
@@ -103,3 +108,25 @@ def test_a_commit_from_before_the_release_may_be_known():
     assert contamination("2026-01-02T00:00:00+00:00", "") == "unknown"
     assert contamination("2026-01-02T00:00:00+00:00", "2026-01-02") == "possible"
     assert contamination("2026-01-03T00:00:00+00:00", "2026-01-02") == "after_release"
+
+
+def test_a_commit_is_unpacked_with_the_files_that_its_archives_leave_out(tmp_path):
+    made = Repository(tmp_path / "made")
+    made.commit(
+        "One", {".gitattributes": "tests export-ignore\n", "tests/test_a.py": "one\n", "run.sh": "", "ü.txt": "ü"}
+    )
+    (made.folder / "run.sh").chmod(0o755)
+    (made.folder / "link").symlink_to("ü.txt")
+    commit = made.commit("Two", {"empty.py": ""})
+    with tarfile.open(fileobj=io.BytesIO(archive(made.folder, commit))) as file:
+        assert file.getnames() == [".gitattributes", "empty.py", "link", "run.sh", "tests/test_a.py", "ü.txt"]
+        file.extractall(tmp_path / "whole", filter="data")
+    assert (tmp_path / "whole" / "link").read_text() == "ü"
+    assert (tmp_path / "whole" / "run.sh").stat().st_mode & 0o111
+    some = archive(made.folder, commit, ["tests/test_a.py"])
+    with tarfile.open(fileobj=io.BytesIO(some)) as file:
+        (member,) = file
+        read = file.extractfile(member)
+        assert read is not None
+        assert read.read() == b"one\n"
+    assert archive(made.folder, commit, []) == b""
