@@ -63,6 +63,10 @@ ELSEWHERE = {
     "CheckpointError",  # before anything is served
     "SandboxEndedError",  # in an attempt of an agent
     "TransferError",  # in an attempt of an agent
+    "RunnerFailed",  # in an attempt of an agent
+    "JoinFailed",  # in an attempt of an agent
+    "GitError",  # in a grade by a repository's tests
+    "EnvironmentFailed",  # in a grade by a repository's tests
     "Nonsense",  # in a benchmark
     "EndpointGone",  # in a benchmark
 }
