@@ -25,6 +25,7 @@ prices:
   far: {{prompt: 1.0, completion: 10.0}}
 """
 NAMES = sorted(path.parent.name for path in TASKS.glob("*/task.toml"))
+TWO = ["archive-selected", "log-errors"]
 MINI = os.environ.get("TIERWISE_MINI_SWE_AGENT") or shutil.which("mini-swe-agent")
 needs_mini = pytest.mark.skipif(
     MINI is None, reason="mini-swe-agent is not installed; TIERWISE_MINI_SWE_AGENT names its program"
@@ -77,7 +78,7 @@ def assert_joined(records, model, knows):
 @needs_mini
 @pytest.mark.sandbox
 @pytest.mark.slow
-@pytest.mark.parametrize("names", [NAMES[:2], NAMES], ids=["two", "all"])
+@pytest.mark.parametrize("names", [TWO, NAMES], ids=["two", "all"])
 def test_mini_swe_agent_works_on_terminal_tasks(tmp_path, names):
     knows = names[::2]
     with in_a_thread(ScriptedAgentModel(TASKS, knows)) as model:
@@ -93,29 +94,31 @@ def test_mini_swe_agent_works_on_terminal_tasks(tmp_path, names):
 @needs_harbor
 @pytest.mark.sandbox
 @pytest.mark.slow
-def test_terminus_2_works_on_terminal_tasks_in_our_sandbox(tmp_path):
-    names = ["archive-selected", "log-errors"]
+@pytest.mark.parametrize("names", [TWO, NAMES], ids=["two", "all"])
+def test_terminus_2_works_on_terminal_tasks_in_our_sandbox(tmp_path, names):
+    knows = names[::2]
     runner = '{"harbor": {"options": {"max_turns": 8}}}'
-    with in_a_thread(KeystrokesModel(TASKS, names[:1])) as model:
+    with in_a_thread(KeystrokesModel(TASKS, knows)) as model:
         done, directory = bench(
             tmp_path, CONFIG.format(url=model.url), copied(tmp_path, names), "--runner", runner, "--concurrency", "1"
         )
         assert done.exit_code == 0, (done.output, [record.why for record in directory.read_records()])
-        assert_joined(directory.read_records(), model, names[:1])
+        assert_joined(directory.read_records(), model, knows)
 
 
 @needs_inspect
 @pytest.mark.sandbox
 @pytest.mark.slow
-def test_inspect_works_on_terminal_tasks_in_our_sandbox(tmp_path):
-    names = ["archive-selected", "log-errors"]
-    with in_a_thread(ToolModel(TASKS, names[:1])) as model:
+@pytest.mark.parametrize("names", [TWO, NAMES], ids=["two", "all"])
+def test_inspect_works_on_terminal_tasks_in_our_sandbox(tmp_path, names):
+    knows = names[::2]
+    with in_a_thread(ToolModel(TASKS, knows)) as model:
         done, directory = bench(
             tmp_path, CONFIG.format(url=model.url), copied(tmp_path, names), "--runner", "inspect", "--concurrency", "1"
         )
         assert done.exit_code == 0, (done.output, [record.why for record in directory.read_records()])
-        assert_joined(directory.read_records(), model, names[:1])
-    assert len(list((directory.path / "agents").glob("*.inspect/*.eval"))) == 2
+        assert_joined(directory.read_records(), model, knows)
+    assert len(list((directory.path / "agents").glob("*.inspect/*.eval"))) == len(names)
 
 
 @needs_inspect
