@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import subprocess
 import tarfile
 from collections.abc import Iterable
@@ -14,6 +15,7 @@ from tierwise.spec.errors import TierwiseError
 ENVIRONMENT = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C.UTF-8"}
 
 
+_COMMITTED = re.compile(r"\A(?:.+\n)*?committer .* (\d+) [+-]\d+\n")
 _LINK, _SUBMODULE = "120000", "160000"
 
 
@@ -64,14 +66,14 @@ def archive(folder: Path, commit: str, paths: Iterable[str] | None = None) -> by
     rows = [row.partition("\t") for row in os.fsdecode(git(folder, "ls-tree", "-r", "-z", commit)).split("\0") if row]
     members = [(*facts.split()[::2], path) for facts, _, path in rows if wanted is None or path in wanted]
     members = [one for one in members if one[0] != _SUBMODULE]
-    made = int(text(folder, "show", "-s", "--format=%ct", commit))
+    (made,) = _COMMITTED.findall(text(folder, "cat-file", "commit", commit))  # `git show` needs its parents too
     contents = io.BytesIO(git(folder, "cat-file", "--batch", given="".join(f"{one[1]}\n" for one in members).encode()))
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as file:
         for mode, _, path in members:
             size = int(contents.readline().split()[2])
             member = tarfile.TarInfo(path)
-            member.mtime = made
+            member.mtime = int(made)
             if mode == _LINK:
                 member.type, member.linkname = tarfile.SYMTYPE, os.fsdecode(contents.read(size))
                 file.addfile(member)
