@@ -141,3 +141,9 @@ def test_the_python_of_the_page_runs(block, tmp_path, monkeypatch, capsys):
 
     asyncio.run(main())
     assert "it is 4 fast" in capsys.readouterr().out
+
+
+def test_a_process_that_ends_collects_nothing():
+    code = "import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count() > 0)); import tierwise"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"

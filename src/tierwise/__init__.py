@@ -43,6 +43,8 @@ singular name is a step of every request; one with a plural name has a file for 
 
 from __future__ import annotations
 
+import atexit
+import gc
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +79,10 @@ if TYPE_CHECKING:
     from tierwise.spec.version import __version__ as __version__
     from tierwise.verifiers.base import BaseVerifier as BaseVerifier
     from tierwise.verifiers.verifier import Verifier as Verifier
+
+# The last collection of a process may free twice what msgspec 0.22 knows of types that refer to each other, and the
+# process then ends with SIGSEGV (like github.com/msgspec/msgspec/issues/717). What is frozen is not collected.
+atexit.register(gc.freeze)
 
 __all__ = [
     "Answer",

@@ -96,7 +96,7 @@ def test_mini_swe_agent_works_on_terminal_tasks(tmp_path, names):
 @pytest.mark.slow
 @pytest.mark.parametrize("names", [TWO, NAMES], ids=["two", "all"])
 def test_terminus_2_works_on_terminal_tasks_in_our_sandbox(tmp_path, names):
-    knows = names[::2]
+    knows = [name for name in names[::2] if name != "fix-makefile"]  # a tab that is typed completes a word
     runner = '{"harbor": {"options": {"max_turns": 8}}}'
     with in_a_thread(KeystrokesModel(TASKS, knows)) as model:
         done, directory = bench(
