@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from fake_runs import manifest, record, task
 from tierwise.cli import app
 from tierwise.runs.directory import RunDirectory
+from tierwise.runs.exporters import EXPORTERS
 from tierwise.runs.importers import read
 from tierwise.runs.importers.log import ImportOptions
 from tierwise.runs.records import tags_of
@@ -150,3 +151,9 @@ def test_nothing_is_overwritten(whole, tmp_path):
     (tmp_path / "logs").mkdir()
     done = tierwise("export", whole.path, "--as", "inspect", "--out", tmp_path / "logs")
     assert "already exists" in str(done.exception)
+
+
+def test_every_tool_of_the_table_is_a_choice(tmp_path):
+    done = tierwise("export", tmp_path, "--as", "no-tool", "--out", tmp_path / "logs")
+    assert done.exit_code == 2
+    assert all(name in done.output for name in EXPORTERS)

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tierwise.cli.options import AsJson
+from tierwise.cli.options import AsJson, name_of
 from tierwise.cli.output import print_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 
-class ExportKind(StrEnum):
-    """Tools whose logs can be written."""
+def _tools() -> Iterable[str]:
+    from tierwise.runs.exporters import EXPORTERS
 
-    INSPECT = "inspect"
-    LM_EVAL = "lm-eval"
+    return EXPORTERS
 
 
 def export(
     run: Annotated[Path, typer.Argument(help="Folder of a run, from `tierwise bench` or `tierwise import`.")],
-    kind: Annotated[ExportKind, typer.Option("--as", help="The tool whose log is written.")],
+    kind: Annotated[
+        str,
+        typer.Option(
+            "--as", parser=name_of(_tools), metavar="TOOL", help="The tool whose log is written, such as inspect."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="New directory for the logs.")],
     as_json: AsJson = False,
 ) -> None:
@@ -40,7 +43,7 @@ def export(
     from tierwise.workloads.files.write import check_free
 
     check_free(out)
-    tool, rows = EXPORTERS[kind.value], rows_of(RunDirectory(run))
+    tool, rows = EXPORTERS[kind], rows_of(RunDirectory(run))
     for row in rows:
         if why := tool.check(row):
             raise SpecError(f"{run} ({row.name}) cannot be a log of {tool.label}: {why}", field="--as")
