@@ -71,6 +71,18 @@ def test_a_comparison_says_that_there_is_no_check(tmp_path):
     assert found.seconds is not None
 
 
+def test_a_failed_request_whose_question_is_known_is_a_repeat_of_it(tmp_path):
+    def known(value):
+        for one in requests(value)["errored"]:
+            one["request_args"] = requests(value)["successful"][0]["request_args"]
+
+    (run,) = importers.read(changed(tmp_path, known))
+    failed = [one for one in run.results if one.outcome == "error"]
+    same = [one for one in run.results if one.task == failed[0].task]
+    assert len(failed) == 2
+    assert sorted(one.repeat for one in same) == [0, 1, 2, 3]
+
+
 def test_a_report_of_several_benchmarks_is_a_run_for_each(tmp_path):
     path = changed(tmp_path, lambda value: value["benchmarks"].append(value["benchmarks"][0]))
     assert [run.name for run in importers.read(path)] == ["fast_0_synchronous", "fast_1_synchronous"]

@@ -151,8 +151,9 @@ def _results(log: Log, number: int, benchmark: _Benchmark) -> tuple[ImportedResu
         seen[one.request_id] = where
         task = _task(one, where)
         is_counted = benchmark.config.prefer_response_metrics
-        made_of = _answered(one, task, repeats[task], is_counted=is_counted) if is_served else _failed(one, task)
-        collected.add(made_of, where)
+        repeat = repeats[task]
+        result = _answered(one, task, repeat, is_counted=is_counted) if is_served else _failed(one, task, repeat)
+        collected.add(result, where)
         repeats[task] += 1
     return collected.done()
 
@@ -167,9 +168,10 @@ def _task(request: _Request, place: str) -> str:
     return hashlib.sha256(msgspec.json.encode(said, order="sorted")).hexdigest()[:12]
 
 
-def _failed(request: _Request, task: str) -> ImportedResult:
+def _failed(request: _Request, task: str, repeat: int) -> ImportedResult:
     why = (request.info.error or "no reason is given").partition("\\n")[0].partition("\n")[0]
-    return ImportedResult(task=task, outcome=TrialOutcome.ERROR, why=why, began=request.request_start_time or 0.0)
+    began = request.request_start_time or 0.0
+    return ImportedResult(task=task, outcome=TrialOutcome.ERROR, why=why, repeat=repeat, began=began)
 
 
 def _answered(request: _Request, task: str, repeat: int, *, is_counted: bool) -> ImportedResult:
