@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import re
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -15,6 +18,7 @@ from tierwise.bench.joining import JoinFailed, joined
 from tierwise.cli import app
 from tierwise.environments import TASKS
 from tierwise.ledger.read import Reader
+from tierwise.runners import program as program_of
 from tierwise.runs.directory import RunDirectory
 from tierwise.testing.server import FakeServer, HttpReply, in_a_thread
 
@@ -91,6 +95,29 @@ def bench(tmp_path, write_tasks):
     return run
 
 
+@pytest.fixture
+def over(tmp_path, monkeypatch):
+    """The time limit of an agent is over once this file is there, however long that takes on this machine."""
+    path = tmp_path / "over"
+
+    async def look(clock):
+        while not path.exists():  # noqa: ASYNC110 - another process makes it
+            await asyncio.sleep(0.02)
+        clock.reschedule(asyncio.get_running_loop().time())
+
+    @contextlib.asynccontextmanager
+    async def timeout(_seconds):
+        async with asyncio.timeout(None) as clock:
+            looking = asyncio.create_task(look(clock))
+            try:
+                yield
+            finally:
+                looking.cancel()
+
+    monkeypatch.setattr(program_of, "asyncio", SimpleNamespace(**{**vars(asyncio), "timeout": timeout}))
+    return path
+
+
 def test_every_token_of_a_task_is_joined_by_session(bench):
     with in_a_thread(Upstream(right=3)) as upstream:
         done, directory = bench(upstream, THREE_TURNS)
@@ -136,16 +163,23 @@ open(os.environ["OUT"], "w").write(ask(question))
     assert produced.completion - sent <= 4 * 2  # written after the gateway had left
 
 
-def test_an_agent_that_takes_too_long_is_ended_with_all_its_processes(bench, tmp_path):
-    shell = f"(sleep 300 & echo $! > {tmp_path}/pid-; wait) & {sys.executable} {tmp_path}/agent.py; sleep 300"
+def test_an_agent_that_takes_too_long_is_ended_with_all_its_processes(bench, tmp_path, over):
+    own = f"(sleep 300 & echo $! > {tmp_path}/pid; touch {tmp_path}/begun; wait) &"
+    waits = f"until [ -e {tmp_path}/begun ]; do sleep 0.02; done"
+    shell = f"{own} {sys.executable} {tmp_path}/agent.py; {waits}; touch {over}; sleep 300"
     with in_a_thread(Upstream()) as upstream:
-        done, directory = bench(upstream, THREE_TURNS, "--timeout", "12", tasks=1, shell=shell)
+        done, directory = bench(upstream, THREE_TURNS, tasks=1, shell=shell)
     (record,) = directory.read_records()
     assert record.outcome == "correct", (record.why, done.output)  # it had written its answer
     assert record.agent.timed_out
-    assert record.seconds >= 12
-    pid = int((tmp_path / "pid-").read_text())
+    pid = int((tmp_path / "pid").read_text())
     assert not Path(f"/proc/{pid}").exists()
+
+
+def test_the_time_limit_of_an_agent_is_in_seconds(tmp_path):
+    ran = asyncio.run(program_of.run(["sleep", "300"], tmp_path, {}, 0.3, tmp_path / "log"))
+    assert ran.timed_out
+    assert 0.3 <= ran.seconds < 300
 
 
 @pytest.mark.parametrize(
@@ -169,12 +203,13 @@ def test_how_work_without_an_answer_counts(bench, program, outcome, words):
     assert done.exit_code == 1  # where no task has an answer, nothing is said about the tier
 
 
-def test_a_time_limit_without_an_answer_counts_against_the_tier(bench):
+def test_a_time_limit_without_an_answer_counts_against_the_tier(bench, over):
+    program = AGENT + f"ask(question); open({str(over)!r}, 'w'); time.sleep(300)"
     with in_a_thread(Upstream()) as upstream:
-        done, directory = bench(upstream, AGENT + "ask(question); time.sleep(60)", "--timeout", "9", tasks=1)
+        done, directory = bench(upstream, program, tasks=1)
     (record,) = directory.read_records()
     assert str(record.outcome) == "no_answer"
-    assert record.why.startswith("the time limit ended the agent after 9 s")
+    assert re.match(r"the time limit ended the agent after \d+ s", record.why)
     assert done.exit_code == 0
 
 

@@ -136,27 +136,22 @@ class EventStream:
         # These lead back here: all of the request would be left to the garbage collector.
         del self._timer, self._beginning, self._written, self._headers, self._progress, self._is_showing
 
-    def chunk(self, choice: int, chunk: Chunk, event: bytes) -> None:
-        """Add the event of a chunk, or keep it until there is content. Nothing is sent for an empty one."""
-        if not event:
-            return
-        if self._has_begun or chunk.is_output:
-            self.event(event)
-        elif "role" in chunk.delta:  # of a pass that replaces one which failed
-            self._held[choice] = [event]
-        else:
-            self._held.setdefault(choice, []).append(event)
-
     def chunks(self, choice: int, chunks: Sequence[Chunk]) -> bool:
-        """Add the events of chunks that came together, and `flush`."""
+        """Add the events of chunks that came together, and `flush`. Events before the first content wait for it."""
         written = self._written
         for chunk in chunks:
             event = written(choice, chunk)
-            if not self._has_begun:
-                self.chunk(choice, chunk, event)
-            elif event:  # nothing is held back any more
+            if not event:
+                continue
+            if self._has_begun:  # nothing is held back any more
                 self._waiting.append(event)
                 self._is_silent = False
+            elif chunk.is_output:
+                self.event(event)
+            elif "role" in chunk.delta:  # of a pass that replaces one which failed
+                self._held[choice] = [event]
+            else:
+                self._held.setdefault(choice, []).append(event)
         return self.flush()
 
     def event(self, event: bytes) -> None:
