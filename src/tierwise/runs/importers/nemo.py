@@ -11,6 +11,7 @@ from tierwise.runs.importers.imported import (
     Imported,
     ImportedResult,
     label_of,
+    no_outcome,
     outcome_of,
     safe_name,
     tags_in,
@@ -137,7 +138,7 @@ def _results(log: Log, bundle: _Bundle) -> tuple[ImportedResult, ...]:
         value = line.reward if metric == "reward" else line.scorer_rewards.get(metric)
         outcome = TrialOutcome.ERROR if is_error else outcome_of(value)
         if outcome is None:
-            collected.wrong(place, f"{metric!r} is {value!r}; allowed are 0 and 1, because a task is solved or not")
+            collected.wrong(place, no_outcome({metric: value}, metric))
         else:
             request = asked.get((line.problem_idx, line.repeat), _Inference())
             collected.add(_result(log, line, request, names[line.problem_idx], outcome), place)
