@@ -6,16 +6,13 @@ import json
 import shutil
 
 import pytest
-from logs_of_tools import DATA, outcomes
-from typer.testing import CliRunner
+from logs_of_tools import DATA, outcomes, refused
 
 from tierwise.analysis.arms import arms
 from tierwise.analysis.compare import compare
 from tierwise.analysis.pairs import pair
-from tierwise.cli import app
 from tierwise.runs import importers
 from tierwise.runs.importers import ImportOptions
-from tierwise.spec.errors import SpecError
 
 FOLDER = DATA / "livecodebench"
 
@@ -34,15 +31,6 @@ def edited(path, change):
     change(value)
     path.write_text(json.dumps(value, indent=4), encoding="utf-8")
     return path
-
-
-def refused(path, match):
-    with pytest.raises(SpecError, match=match):
-        importers.read(path)
-    out = path.parents[1] / "runs"
-    done = CliRunner().invoke(app, ["import", str(path), "--out", str(out)])
-    assert isinstance(done.exception, SpecError)
-    assert not out.exists()
 
 
 def test_samples_are_draws_with_the_reason_of_each():
