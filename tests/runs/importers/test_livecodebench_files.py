@@ -122,3 +122,24 @@ def test_an_evaluation_without_answers_or_metadata_has_verdicts_only(tmp_path):
     (run,) = importers.read(path)
     assert {one.answer for one in run.results} == {""}
     assert {one.why for one in run.results} == {"", "a test failed"}
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome", "why"),
+    [
+        ("EOFError()", "error", "TestRunnerError: EOFError()"),
+        ("OSError(12, 'Cannot allocate memory')", "error", "TestRunnerError: OSError(12, 'Cannot allocate memory')"),
+        ("IndexError('list index out of range')", "incorrect", "the program died, or did not end within the limit"),
+    ],
+)
+def test_an_error_of_the_runner_s_own_process_is_no_wrong_answer(error, outcome, why, tmp_path):
+    said = json.dumps({"error": error, "error_code": -5, "error_message": "TestRunnerError"})
+
+    def broken(value):
+        (row,) = (row for row in value if row["question_id"] == "double")
+        row["metadata"][1] = said
+
+    (run,) = importers.read(edited(copied(tmp_path), broken))
+    (found,) = (one for one in run.results if (one.task, one.repeat) == ("double", 1))
+    assert found.outcome == outcome
+    assert found.why.startswith(why)
