@@ -339,7 +339,8 @@ def write_page(table: Table, names: Sequence[str], wanted: argparse.Namespace) -
             versions.append(f"{name} {version(name)}")
     versions += [f"{name} {metadata.version(name)}" for name in ("aiohttp", "uvloop", "httptools")]
     cores, python = os.cpu_count(), platform.python_version()
-    how = f"--blocks {wanted.blocks} --seconds {wanted.seconds:g} --crowd-blocks {wanted.crowd_blocks}"
+    how = f"--workers {wanted.workers} " if wanted.workers > 1 else ""
+    how += f"--blocks {wanted.blocks} --seconds {wanted.seconds:g} --crowd-blocks {wanted.crowd_blocks}"
     command = f"python benchmarks/overhead.py --proxies all {how} --page"
     about = f"`{command}`, {date.today():%Y-%m-%d}, {cores} cores, Python {python}; {', '.join(versions)}."  # noqa: DTZ011 - as read
     head, *rest = lines({name: row for name, row in table.items() if name not in (BEFORE, WHOLE)})

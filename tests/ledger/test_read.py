@@ -191,6 +191,9 @@ def test_totals_since_any_moment_are_those_of_the_rows(place, drawn, first, sinc
                     assert_adds_up(total, groups[total.key], prices or PRICES)
             for key, session in ((None, None), ("0a", None), ("0b", "other")):
                 assert_used(reader.usage(since, key=key, session=session), pairs, key, session)
+            for session in ("one", "other", "unknown"):
+                mine = {one.trace.action for one, _ in pairs if one.trace.session == session}
+                assert {one.id for one in reader.session(session, since)} == mine
 
     check()
     engine = connect(place.location, patience=5.0)

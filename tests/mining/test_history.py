@@ -13,6 +13,7 @@ from tierwise.mining.history import Issue, linked, read_issues, without_trailers
 from tierwise.mining.validate import contamination
 from tierwise.spec.errors import SpecError
 from tierwise.verifiers.repository.answer import edits_in
+from tierwise.verifiers.repository.environment import PYTEST
 from tierwise.verifiers.repository.git import archive
 from tierwise.verifiers.repository.running import Ran, command_of, reason
 
@@ -130,3 +131,18 @@ def test_a_commit_is_unpacked_with_the_files_that_its_archives_leave_out(tmp_pat
         assert read is not None
         assert read.read() == b"one\n"
     assert archive(made.folder, commit, []) == b""
+
+
+@pytest.mark.parametrize(
+    ("runner", "found"),
+    [
+        ("pytest", True),
+        ("py.test", True),
+        ("python", True),
+        ("python3.12", True),
+        ("bin/python3", True),
+        ("nose2", False),
+    ],
+)
+def test_a_runner_that_may_be_pytest_is_given_it(runner, found):
+    assert bool(PYTEST.search(runner)) is found

@@ -40,6 +40,7 @@ Python = Annotated[str, typer.Option(help="Interpreter of the environments: 3.12
 Install = Annotated[
     str, typer.Option(help="Installs the environment, in place of the rule: 'pip install -e .\\[dev]'.")
 ]
+Seconds = Annotated[float, typer.Option(min=1, max=86_400, help="Longest run of the tests.")]
 Context = Annotated[int, typer.Option(min=500, help="Files shown in a prompt, at four characters a token.")]
 Released = Annotated[
     str, typer.Option(help="Release date of the checkpoint, 2026-01-31: older commits may be known to it.")
@@ -57,7 +58,7 @@ def from_git(
     repeats: Repeats = 2,
     python: Python = "python3",
     install: Install = "",
-    seconds: Annotated[float, typer.Option(min=1, max=86_400, help="Longest run of the tests.")] = 600.0,
+    seconds: Seconds = 600.0,
     context_tokens: Context = 16_000,
     released: Released = "",
 ) -> None:
@@ -99,7 +100,7 @@ def from_tests(
     repeats: Repeats = 2,
     python: Python = "python3",
     install: Install = "",
-    seconds: Annotated[float, typer.Option(min=1, max=86_400, help="Longest run of the tests.")] = 600.0,
+    seconds: Seconds = 600.0,
     context_tokens: Context = 16_000,
     released: Released = "",
 ) -> None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, literal_column, select, true
+from sqlalchemy import ColumnElement, Connection, and_, false, func, literal_column, select, true
 
 from tierwise.ledger.by import By
 from tierwise.ledger.rows import day
 from tierwise.ledger.tables import AMOUNTS, COUNTS, actions, caller_totals, passes
-from tierwise.ledger.totals import OF_CALLERS, Total, total_of
+from tierwise.ledger.totals import HOUR, OF_CALLERS, Total, total_of
 
 UsageKey = tuple[str, str, str, str]
 """Day (in UTC, `2026-01-31`), key, team and model."""
@@ -72,6 +72,19 @@ def usage_of_rows(
     summed = select(*group, *sums).select_from(joined).where(where).group_by(*group)
     for began, of_key, team, model, *sums_of in connection.execute(summed):
         yield (began, of_key, team, model), (0, *sums_of)
+
+
+def in_session(connection: Connection, session: str, *, has_totals: bool) -> ColumnElement[bool]:
+    """Whether an action is of a session. Where the ledger has totals, no hours are searched but the session's."""
+    if not has_totals:
+        return actions.c.session == session
+    table = caller_totals
+    found = select(func.min(table.c.hour), func.max(table.c.hour))
+    first, last = connection.execute(found.where(table.c.session == session, table.c.session != _NONE)).one()
+    if first is None:
+        return false()
+    began, ended = float(first * HOUR), float((last + 1) * HOUR)
+    return and_(actions.c.session == session, actions.c.started_at >= began, actions.c.started_at < ended)
 
 
 def _began(since: int | None) -> ColumnElement[bool]:

@@ -208,15 +208,16 @@ class Reader:
         """The actions of a session that started at `since` (seconds since 1970) or later, in that order; of one key, or
         of all for None.
         """
-        where = and_(totals.began(since), actions.c.session == name, *([actions.c.key == key] if key else []))
         with self._reading() as ledger:
             if "key" not in ledger.columns(actions):
                 return []
+            mine = callers.in_session(ledger.connection, name, has_totals=ledger.version == VERSION)
+            where = and_(totals.began(since), mine, *([actions.c.key == key] if key else []))
             found = ledger.rows(ActionRow, actions, lambda rows: rows.where(where).order_by(*_OLDEST))
             of: defaultdict[str, list[PassRow]] = defaultdict(list)
-            mine = select(actions.c.id).where(where)
+            ids = select(actions.c.id).where(where)
             columns = [passes.c.action, *ledger.fields(PassRow, passes)]
-            for row in ledger.connection.execute(select(*columns).where(passes.c.action.in_(mine))).mappings():
+            for row in ledger.connection.execute(select(*columns).where(passes.c.action.in_(ids))).mappings():
                 of[row["action"]].append(self._priced(_as(PassRow, row)))
         return [of_session(action, sorted(of[action.id], key=lambda one: one.number)) for action in found]
 
@@ -335,11 +336,11 @@ class _Snapshot:
 
     def __init__(self, connection: Connection, version: int) -> None:
         self.connection = connection
-        self._version = version
+        self.version = version
 
     def columns(self, table: Table) -> set[str]:
         """The columns of a table in this ledger; empty if it lacks the table."""
-        if self._version == VERSION:
+        if self.version == VERSION:
             return {column.name for column in table.c}
         inspector = inspect(self.connection)
         return {one["name"] for one in inspector.get_columns(table.name)} if inspector.has_table(table.name) else set()
@@ -372,7 +373,7 @@ class _Snapshot:
         if by in totals.OF_CALLERS:
             column = totals.OF_CALLERS[by]
             key = key if column in self.columns(actions) else func.substr(actions.c.id, 1, 0)  # one group
-        if self._version < VERSION:
+        if self.version < VERSION:
             yield from totals.of_rows(self.connection, key, totals.began(since))
             return
         cut, hour = _divided(since)
@@ -387,7 +388,7 @@ class _Snapshot:
         self, since: float, key: str | None, session: str | None
     ) -> Iterator[tuple[callers.UsageKey, Sequence[Any]]]:
         """What was used since a moment, in pieces."""
-        if self._version < VERSION:
+        if self.version < VERSION:
             yield from callers.usage_of_rows(self.connection, totals.began(since), key, session)
             return
         cut, hour = _divided(since)

@@ -71,11 +71,16 @@ def _shown(repository: Path, commit: str, there: Sequence[str], chosen: Iterable
             omitted.append(path)
             continue
         room -= len(body) + len(path)
-        fence = "`" * max(3, 1 + max((len(run) for run in re.findall(r"`{3,}", body)), default=2))
+        fence = fence_of(body)
         parts.append(f"\n{path}\n{fence}\n{body.rstrip()}\n{fence}\n")
     if omitted:
         parts.append(f"\nNot shown, because they are too long: {', '.join(omitted)}\n")
     return "".join(parts)
+
+
+def fence_of(body: str) -> str:
+    """A fence that the text does not have."""
+    return "`" * max(3, 1 + max((len(run) for run in re.findall(r"`{3,}", body)), default=2))
 
 
 def named(words: str, there: Sequence[str]) -> list[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from tierwise.mining.context import CHARACTERS, imports
+from tierwise.mining.context import CHARACTERS, fence_of, imports
 from tierwise.mining.history import Candidate
 from tierwise.mining.made import OBJECTS, Mined, Tell, Wanted, name_of, write_mined
 from tierwise.mining.validate import Settings, Validator, as_written
@@ -106,7 +106,7 @@ def _stored(project: Path, place: Path) -> _Project:
     chosen = [".", *(f":(exclude,glob){name}/**" for name in _LEFT)]
     inside = ["--git-dir", str(place), "--work-tree", str(project), "-c", "core.autocrlf=false"]
     git(project, *inside, "add", "--all", "--", *chosen)
-    commit = _commit(place, [])
+    commit = _commit(place)
     git(place, "update-ref", "--no-deref", "HEAD", commit)
     paths = [path for path in files_at(place, commit) if path.endswith(".py")]
     sources = {path: text(place, "show", f"{commit}:{path}") for path in paths}
@@ -116,10 +116,10 @@ def _stored(project: Path, place: Path) -> _Project:
     )
 
 
-def _commit(place: Path, parents: list[str]) -> str:
+def _commit(place: Path) -> str:
     who = ["-c", "user.name=tierwise", "-c", "user.email=tierwise@localhost"]
     tree = text(place, "write-tree").strip()
-    return text(place, *who, "commit-tree", tree, "-m", "x", *(word for one in parents for word in ("-p", one))).strip()
+    return text(place, *who, "commit-tree", tree, "-m", "x").strip()
 
 
 def _dates(project: Path, sources: Mapping[str, str]) -> dict[str, str]:
@@ -156,8 +156,6 @@ def _candidate(kept: _Project, path: str, function: Function, modules: list[str]
         parent=parent,
         date=kept.dates.get(path, ""),
         message=function.name,
-        code=(path,),
-        tests=(),
         modules=tuple(modules),
         solution=Edit(path=path, content=solution),
     )
@@ -170,7 +168,7 @@ def _with_file(kept: _Project, path: str, content: str) -> str:
     blob = git(place, "hash-object", "-w", "--stdin", given=content.encode(errors="surrogateescape")).decode().strip()
     git(place, "update-index", "--cacheinfo", f"{before[0]},{blob},{path}")
     try:
-        return _commit(place, [])
+        return _commit(place)
     finally:
         git(place, "update-index", "--cacheinfo", f"{before[0]},{before[1]},{path}")
 
@@ -180,8 +178,7 @@ def _add(
 ) -> None:
     label = f"{path}::{function.name}"
     if isinstance(check, str):
-        found.rows.append({"function": label, "task": None, "reason": check})
-        found.left_out[check] += 1
+        found.leave_out({"function": label}, check)
         return
     check = msgspec.structs.replace(check, function=label)
     name = label if len(label) <= _ID else f"{label[9 - _ID :]}-{hashlib.sha256(label.encode()).hexdigest()[:8]}"
@@ -192,18 +189,7 @@ def _add(
         tags=[f"contamination:{check.contamination}"],
         cluster=path[:200],
     )
-    found.tasks.append(task)
-    found.checks.append(check)
-    found.rows.append(
-        {
-            "function": label,
-            "task": task.id,
-            "contamination": check.contamination,
-            "fail_to_pass": len(check.fail_to_pass),
-            "pass_to_pass": len(check.pass_to_pass),
-            "validated": msgspec.to_builtins(check.validated),
-        }
-    )
+    found.add({"function": label}, task, check)
 
 
 def _prompt(kept: _Project, path: str, function: Function, room: int) -> str:
@@ -213,8 +199,7 @@ def _prompt(kept: _Project, path: str, function: Function, room: int) -> str:
         wanted = re.compile(r"(?:import|from) |class " + re.escape(function.name.split(".")[0]) + r"\b")
         head = [line for line in lines[: function.first - 1] if wanted.match(line)]
         source = "\n".join([*head, "", *lines[function.first - 1 : function.body]])
-    fence = "`" * max(3, 1 + max((len(run) for run in re.findall(r"`{3,}", source)), default=2))
-    return _ASK.format(name=function.name, path=path, project=kept.name, source=source.rstrip(), fence=fence)
+    return _ASK.format(name=function.name, path=path, project=kept.name, source=source.rstrip(), fence=fence_of(source))
 
 
 def _nothing(kept: _Project, found: Mined) -> str:

@@ -33,11 +33,8 @@ class Candidate:
     """The committer's, ISO 8601."""
     message: str
     """Without trailers."""
-    code: tuple[str, ...]
-    tests: tuple[str, ...]
-    """All files of tests that it changes."""
     modules: tuple[str, ...]
-    """Those that a runner is given, as they are after the commit."""
+    """The test files that a runner is given, as they are after the commit."""
     solution: Edit | None = None
     """The right answer; None if it is the commit's own change as a patch."""
 
@@ -50,7 +47,6 @@ class Seen:
     merges: int = 0
     single: int = 0
     """Commits with one parent."""
-    eligible: int = 0
 
 
 def check_repository(repository: Path) -> None:
@@ -98,17 +94,13 @@ def candidates(repository: Path, since: str, seen: Seen) -> Iterator[Candidate]:
         asked = without_trailers(message)
         found = _changed(repository, parents, commit)
         code = [path for path in found if not re.search(IS_TEST, path) and path.rpartition(".")[2] in CODE]
-        tests = [path for path in found if re.search(IS_TEST, path)]
-        modules = [path for path in tests if re.search(IS_MODULE, path) and found[path] != "D"]
+        modules = [path for path in found if re.search(IS_MODULE, path) and found[path] != "D"]
         if code and modules and asked:
-            seen.eligible += 1
             yield Candidate(
                 commit=commit,
                 parent=parents,
                 date=date,
                 message=asked,
-                code=tuple(code),
-                tests=tuple(tests),
                 modules=tuple(modules),
             )
 

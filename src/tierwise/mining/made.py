@@ -68,6 +68,26 @@ class Mined:
     is_interrupted: bool = False
     """It was stopped early, and what had been validated was written."""
 
+    def leave_out(self, row: dict[str, Any], reason: str) -> None:
+        """Note a candidate that is no task."""
+        self.rows.append({**row, "task": None, "reason": reason})
+        self.left_out[reason] += 1
+
+    def add(self, row: dict[str, Any], task: Task, check: RepositoryTests) -> None:
+        """Keep the task of a candidate."""
+        self.tasks.append(task)
+        self.checks.append(check)
+        self.rows.append(
+            {
+                **row,
+                "task": task.id,
+                "contamination": check.contamination,
+                "fail_to_pass": len(check.fail_to_pass),
+                "pass_to_pass": len(check.pass_to_pass),
+                "validated": msgspec.to_builtins(check.validated),
+            }
+        )
+
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
         """Let an interruption end only the work inside, if there are tasks to keep."""
@@ -120,8 +140,7 @@ def _add(found: Mined, wanted: Wanted, candidate: Candidate, check: RepositoryTe
         "subject": candidate.message.split("\n")[0],
     }
     if isinstance(check, str):
-        found.rows.append({**row, "task": None, "reason": check})
-        found.left_out[check] += 1
+        found.leave_out(row, check)
         return
     issues = linked(candidate.message, wanted.issues)
     task = Task(
@@ -130,19 +149,7 @@ def _add(found: Mined, wanted: Wanted, candidate: Candidate, check: RepositoryTe
         check=CheckChoice(repository_tests=as_written(check, OBJECTS)),
         tags=[f"contamination:{check.contamination}"],
     )
-    found.tasks.append(task)
-    found.checks.append(check)
-    found.rows.append(
-        {
-            **row,
-            "task": task.id,
-            "issues": [one.number for one in issues],
-            "contamination": check.contamination,
-            "fail_to_pass": len(check.fail_to_pass),
-            "pass_to_pass": len(check.pass_to_pass),
-            "validated": msgspec.to_builtins(check.validated),
-        }
-    )
+    found.add({**row, "issues": [one.number for one in issues]}, task, check)
 
 
 def _nothing(wanted: Wanted, seen: Seen, found: Mined) -> str:

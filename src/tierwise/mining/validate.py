@@ -51,7 +51,6 @@ class Spent:
     """While tests ran."""
     environments: float = 0.0
     """While environments were built or looked up."""
-    total: float = 0.0
 
 
 @dataclass(slots=True)
@@ -84,7 +83,6 @@ class Validator:
             SpecError: the settings are wrong.
             SandboxUnavailable: there is no sandbox, so that nothing can be validated.
         """
-        began = time.monotonic()
         try:
             ready = await asyncio.to_thread(self._environment, candidate)
             if isinstance(ready, str):
@@ -94,8 +92,6 @@ class Validator:
             raise
         except TierwiseError as error:
             return str(error)
-        finally:
-            self.spent.total += time.monotonic() - began
 
     def _environment(self, candidate: Candidate) -> Environment | str:
         """The environment of a commit; why there is none, which is found out once per key."""

@@ -5,6 +5,13 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
+from typer.testing import CliRunner
+
+from tierwise.cli import app
+from tierwise.runs import importers
+from tierwise.spec.errors import SpecError
+
 DATA = Path(__file__).parents[1] / "fixtures"
 
 
@@ -32,3 +39,13 @@ def copied(log, into):
 
 def outcomes(run):
     return {(one.task, one.repeat): one.outcome.value for one in run.results}
+
+
+def refused(log, match, given=None):
+    """A log is refused, and its import, or that of the folder that is given, leaves nothing."""
+    with pytest.raises(SpecError, match=match):
+        importers.read(log)
+    out = log.parent / "runs"
+    done = CliRunner().invoke(app, ["import", str(given or log), "--out", str(out)])
+    assert isinstance(done.exception, SpecError)
+    assert not out.exists()

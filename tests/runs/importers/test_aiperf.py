@@ -7,7 +7,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from logs_of_tools import DATA
+from logs_of_tools import DATA, refused
 from typer.testing import CliRunner
 
 from tierwise.analysis import gate
@@ -26,15 +26,6 @@ SUMMARY = "profile_export_aiperf.json"
 
 def copied(tmp_path):
     return shutil.copytree(RUNS / "fast", tmp_path / "copy") / FILE
-
-
-def refused(path, match):
-    with pytest.raises(SpecError, match=match):
-        importers.read(path)
-    out = path.parents[1] / "runs"
-    done = CliRunner().invoke(app, ["import", str(path), "--out", str(out)])
-    assert isinstance(done.exception, SpecError)
-    assert not out.exists()
 
 
 def edited(path, edit):

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 
-import pytest
-from logs_of_tools import DATA
+from logs_of_tools import DATA, refused
 from typer.testing import CliRunner
 
 from tierwise.analysis.arms import arms
@@ -15,7 +14,6 @@ from tierwise.analysis.pairs import pair
 from tierwise.cli import app
 from tierwise.runs import importers
 from tierwise.runs.importers import ImportOptions
-from tierwise.spec.errors import SpecError
 
 RUNS = DATA / "evalscope"
 FILE = "gsm8k_default.jsonl"
@@ -28,15 +26,6 @@ def reviews(folder, tier="fast"):
 def copied(tmp_path):
     """The reviews in a copy of a run that a test may damage."""
     return reviews(shutil.copytree(RUNS / "fast", tmp_path / "copy"))
-
-
-def refused(path, match):
-    with pytest.raises(SpecError, match=match):
-        importers.read(path)
-    out = path.parents[3] / "runs"
-    done = CliRunner().invoke(app, ["import", str(path), "--out", str(out)])
-    assert isinstance(done.exception, SpecError)
-    assert not out.exists()
 
 
 def changed(path, line, change):

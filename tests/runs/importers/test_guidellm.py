@@ -5,16 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 
-import pytest
-from logs_of_tools import DATA
-from typer.testing import CliRunner
+from logs_of_tools import DATA, refused
 
 from tierwise.analysis.arms import arms
 from tierwise.analysis.compare import compare
 from tierwise.analysis.pairs import pair
-from tierwise.cli import app
 from tierwise.runs import importers
-from tierwise.spec.errors import SpecError
 
 FAST, MAX = DATA / "guidellm" / "fast.json", DATA / "guidellm" / "max.json"
 
@@ -30,15 +26,6 @@ def changed(tmp_path, change):
 
 def requests(value):
     return value["benchmarks"][0]["requests"]
-
-
-def refused(path, match):
-    with pytest.raises(SpecError, match=match):
-        importers.read(path)
-    out = path.parent / "runs"
-    done = CliRunner().invoke(app, ["import", str(path), "--out", str(out)])
-    assert isinstance(done.exception, SpecError)
-    assert not out.exists()
 
 
 def test_requests_have_seconds_and_tokens_and_no_verdict():

@@ -6,16 +6,13 @@ import json
 import shutil
 
 import pytest
-from logs_of_tools import DATA, outcomes
-from typer.testing import CliRunner
+from logs_of_tools import DATA, outcomes, refused
 
 from tierwise.analysis.arms import arms
 from tierwise.analysis.compare import compare
 from tierwise.analysis.pairs import pair
-from tierwise.cli import app
 from tierwise.runs import importers
 from tierwise.runs.importers import ImportOptions
-from tierwise.spec.errors import SpecError
 
 FOLDER = DATA / "livecodebench"
 
@@ -34,15 +31,6 @@ def edited(path, change):
     change(value)
     path.write_text(json.dumps(value, indent=4), encoding="utf-8")
     return path
-
-
-def refused(path, match):
-    with pytest.raises(SpecError, match=match):
-        importers.read(path)
-    out = path.parents[1] / "runs"
-    done = CliRunner().invoke(app, ["import", str(path), "--out", str(out)])
-    assert isinstance(done.exception, SpecError)
-    assert not out.exists()
 
 
 def test_samples_are_draws_with_the_reason_of_each():
@@ -134,3 +122,24 @@ def test_an_evaluation_without_answers_or_metadata_has_verdicts_only(tmp_path):
     (run,) = importers.read(path)
     assert {one.answer for one in run.results} == {""}
     assert {one.why for one in run.results} == {"", "a test failed"}
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome", "why"),
+    [
+        ("EOFError()", "error", "TestRunnerError: EOFError()"),
+        ("OSError(12, 'Cannot allocate memory')", "error", "TestRunnerError: OSError(12, 'Cannot allocate memory')"),
+        ("IndexError('list index out of range')", "incorrect", "the program died, or did not end within the limit"),
+    ],
+)
+def test_an_error_of_the_runner_s_own_process_is_no_wrong_answer(error, outcome, why, tmp_path):
+    said = json.dumps({"error": error, "error_code": -5, "error_message": "TestRunnerError"})
+
+    def broken(value):
+        (row,) = (row for row in value if row["question_id"] == "double")
+        row["metadata"][1] = said
+
+    (run,) = importers.read(edited(copied(tmp_path), broken))
+    (found,) = (one for one in run.results if (one.task, one.repeat) == ("double", 1))
+    assert found.outcome == outcome
+    assert found.why.startswith(why)

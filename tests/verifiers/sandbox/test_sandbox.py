@@ -689,6 +689,18 @@ def test_a_program_is_told_from_a_machine_that_never_let_it_run():
     assert clock.own > 9
 
 
+def test_a_wait_that_is_counted_when_it_is_over_costs_no_time():
+    """A processor for 10 of 100 ms, and a look each 50 ms: every second look sees a wait that is longer than 50 ms."""
+    clock = family.Clock()
+    for number in range(1, 101):
+        clock._seen -= 0.05
+        clock.tick({1: family.Usage(cpu=number // 2 / 100, waited=number // 2 * 0.09)})
+    assert clock.own < 1
+    clock._seen -= 10  # and then it sleeps
+    clock.tick({1: family.Usage(cpu=0.5, waited=4.5)})
+    assert clock.own > 10
+
+
 @pytest.mark.parametrize("stops", [["load", ""], ["load", "load"], ["time"]])
 def test_only_what_ran_out_of_wall_time_is_repeated_alone_and_then_nobody_knows(stops, monkeypatch):
     calls = []

@@ -5,14 +5,13 @@ A load tool has no verdicts: every answered request is an answer to a task witho
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tierwise.runs.importers.imported import Collected, Imported, ImportedResult, safe_name
+from tierwise.runs.importers.imported import Collected, Imported, ImportedResult, asked_in, safe_name, task_of
 from tierwise.runs.records import TrialOutcome
 from tierwise.spec.errors import SpecError
 
@@ -37,8 +36,6 @@ _PARTS = (
 """What AIPerf appends to the name of the records for its other exports."""
 _OTHERS = ("gpu_telemetry_export", "server_metrics_export")
 """Exports beside records without `--profile-export-prefix`."""
-_OF_A_TIER = ("model", "stream", "stream_options")
-"""Keys of a request that do not say what is asked."""
 
 
 class _Metadata(msgspec.Struct):
@@ -216,11 +213,10 @@ def _results(
 
 
 def _task(about: _Metadata, payloads: Sequence[dict[str, Any]]) -> str:
-    """A hash of the requests of the conversation up to this turn, so that only equal questions are compared."""
+    """Told by the requests of the conversation up to this turn."""
     if about.turn_index >= len(payloads):
         return f"{about.conversation_id}-{about.turn_index}"
-    turns = [{key: value for key, value in one.items() if key not in _OF_A_TIER} for one in payloads]
-    return hashlib.sha256(msgspec.json.encode(turns[: about.turn_index + 1], order="sorted")).hexdigest()[:12]
+    return task_of([asked_in(one) for one in payloads[: about.turn_index + 1]])
 
 
 def _result(row: _Record, task: str, repeat: int) -> ImportedResult:

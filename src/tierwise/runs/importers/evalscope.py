@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tierwise.runs.importers.imported import (
+    FINISHES,
     Collected,
     Imported,
     ImportedResult,
     label_of,
+    no_outcome,
     outcome_of,
     safe_name,
     tags_in,
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _REVIEWS = "reviews"
-_FINISHES = {"max_tokens": "length", "model_length": "length"}
 
 
 class _Measured(msgspec.Struct):
@@ -196,11 +197,9 @@ def _outcome(score: _Score, metric: str) -> tuple[TrialOutcome | None, str]:
     if score.status != "success":
         said = (score.explanation or "no reason is given").partition("\n")[0]
         return TrialOutcome.ERROR, f"the score's status is {score.status!r}: {said}"
-    value = score.value.get(metric)
-    outcome = outcome_of(value)
+    outcome = outcome_of(score.value.get(metric))
     if outcome is None:
-        seen = f"{metric!r} is {value!r}" if metric in score.value else f"there is no {metric!r}"
-        return None, f"{seen}; allowed are 0 and 1, because a task is solved or not"
+        return None, no_outcome(score.value, metric)
     return outcome, "" if outcome == TrialOutcome.CORRECT else f"{metric}: 0"
 
 
@@ -223,7 +222,7 @@ def _result(log: Log, row: _Review, made: _Prediction, outcome: TrialOutcome, wh
         tags=tags_in(fields),
         repeat=row.sample_score.generation_index or 0,
         answer=_text(said[-1].content) if said else "",
-        finish=_FINISHES.get(finish, finish),
+        finish=FINISHES.get(finish, finish),
         seconds=_sum([one.latency for one in known]) if is_known else None,
         first_output=known[0].ttft if is_known and len(known) == 1 else None,
         prompt_tokens=_whole([one.input_tokens for one in known]) if is_known else None,

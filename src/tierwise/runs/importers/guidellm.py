@@ -5,14 +5,21 @@ A load tool has no verdicts: every answered request is an answer to a task witho
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tierwise.runs.importers.imported import MOST_SHOWN, Collected, Imported, ImportedResult, safe_name
+from tierwise.runs.importers.imported import (
+    MOST_SHOWN,
+    Collected,
+    Imported,
+    ImportedResult,
+    asked_in,
+    safe_name,
+    task_of,
+)
 from tierwise.runs.records import TrialOutcome
 from tierwise.spec.errors import ConfigErrors, SpecError
 from tierwise.spec.files import decode_json
@@ -21,8 +28,6 @@ if TYPE_CHECKING:
     from tierwise.runs.importers.log import Log
 
 _FORMAT = 2
-_OF_A_TIER = ("model", "stream", "stream_options")
-"""Keys of a request that do not say what is asked."""
 
 
 class _Metadata(msgspec.Struct):
@@ -159,13 +164,12 @@ def _results(log: Log, number: int, benchmark: _Benchmark) -> tuple[ImportedResu
 
 
 def _task(request: _Request, place: str) -> str:
-    """A hash of what is asked, so that only equal questions are compared. guidellm keeps none of a failed request."""
+    """Told by what is asked, which guidellm does not keep of a failed request."""
     if request.request_args is None:
         return f"request-{request.request_id}"
     asked = decode_json(request.request_args.encode(), dict[str, Any], f"{place}.request_args")
     body = asked.get("body")
-    said = {key: value for key, value in (body if isinstance(body, dict) else asked).items() if key not in _OF_A_TIER}
-    return hashlib.sha256(msgspec.json.encode(said, order="sorted")).hexdigest()[:12]
+    return task_of(asked_in(body if isinstance(body, dict) else asked))
 
 
 def _failed(request: _Request, task: str, repeat: int) -> ImportedResult:

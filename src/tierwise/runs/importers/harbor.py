@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tierwise.runs.importers.imported import Collected, Imported, ImportedResult, outcome_of, safe_name
+from tierwise.runs.importers.imported import Collected, Imported, ImportedResult, no_outcome, outcome_of, safe_name
 from tierwise.runs.importers.log import Log
 from tierwise.runs.records import TrialOutcome
 from tierwise.spec.errors import SpecError
@@ -223,10 +223,9 @@ def _outcome(trial: _Trial, metric: str) -> tuple[TrialOutcome | None, str]:
     ended = [one.why for one in trial.exceptions]
     if metric not in trial.rewards:
         return TrialOutcome.ERROR, ended[0] if ended else f"the verifier left no {metric!r}"
-    value = trial.rewards[metric]
-    outcome = outcome_of(value)
+    outcome = outcome_of(trial.rewards[metric])
     if outcome is None:
-        return None, f"{metric!r} is {value!r}; allowed are 0 and 1, because a task is solved or not"
+        return None, no_outcome(trial.rewards, metric)
     return outcome, "" if outcome == TrialOutcome.CORRECT else ended[0] if ended else f"{metric}: 0"
 
 

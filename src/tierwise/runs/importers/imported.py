@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from tierwise.runs.directory import (
     IMPORTED,
@@ -27,6 +30,12 @@ if TYPE_CHECKING:
 
 MOST_SHOWN = 5
 """Errors that are shown of one log."""
+
+FINISHES = {"max_tokens": "length", "model_length": "length"}
+"""Inspect's names of how an answer ended, which EvalScope has too, where ours differ."""
+
+_OF_A_TIER = ("model", "stream", "stream_options")
+"""Keys of a request that do not say what is asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +142,22 @@ def outcome_of(value: object) -> TrialOutcome | None:
     if isinstance(value, bool | int | float) and value in (0, 1):
         return TrialOutcome.CORRECT if value == 1 else TrialOutcome.INCORRECT
     return None
+
+
+def no_outcome(scores: Mapping[str, object], metric: str) -> str:
+    """What is wrong with a score that stands for no outcome, or is not there."""
+    seen = f"{metric!r} is {scores[metric]!r}" if metric in scores else f"there is no {metric!r}"
+    return f"{seen}; allowed are 0 and 1, because a task is solved or not"
+
+
+def asked_in(request: Mapping[str, Any]) -> dict[str, Any]:
+    """What a request asks, without what tells one tier from another."""
+    return {key: value for key, value in request.items() if key not in _OF_A_TIER}
+
+
+def task_of(asked: Any) -> str:
+    """The id of a task without one: a hash of what is asked, so that only equal questions are compared."""
+    return hashlib.sha256(msgspec.json.encode(asked, order="sorted")).hexdigest()[:12]
 
 
 def label_of(fields: Mapping[str, object], key: str) -> str:

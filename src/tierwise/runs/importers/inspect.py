@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from tierwise.runs.importers.imported import (
+    FINISHES,
     Collected,
     Imported,
     ImportedResult,
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _ATTACHMENT = "attachment://"
-_FINISHES = {"max_tokens": "length", "model_length": "length"}
 _OUTCOMES = {"C": TrialOutcome.CORRECT, "I": TrialOutcome.INCORRECT, "N": TrialOutcome.NO_ANSWER}
 """Inspect's letters. `P`, partially correct, is none of them."""
 
@@ -212,7 +212,7 @@ def _result(log: Log, sample: _Sample, outcome: TrialOutcome, why: str) -> Impor
         tags=tags_in(metadata),
         repeat=sample.epoch - 1,
         answer=answer,
-        finish=_FINISHES.get(finish, finish),
+        finish=FINISHES.get(finish, finish),
         began=0.0 if sample.started_at is None else datetime.fromisoformat(sample.started_at).timestamp(),
         seconds=sample.working_time,
         **_spent(sample.model_usage.values(), sample.role_usage),

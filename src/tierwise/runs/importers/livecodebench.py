@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from tierwise.runs.importers.log import Log
 
 _ALL = "_eval_all"
+_TEST_RUNNER = -5
+"""The code of an error of LiveCodeBench's own test process."""
+_KILLED = "IndexError('list index out of range')"
+"""That error after the answer's process died, or was killed at the limit of time: nothing was left to read."""
 _NAME = re.compile(r"(?P<model>.*?)_?Scenario\.(?P<scenario>[a-z]+)_(?P<rest>.+)")
 
 
@@ -87,13 +91,16 @@ def _results(log: Log, problems: list[_Problem], fields: list[dict[str, Any]]) -
                 place, f"has {len(answers)} answers and {len(problem.graded_list)} verdicts; evaluate again"
             )
             continue
-        reasons = _reasons(problem, log.path)
+        told = _told(problem, log.path)
         for repeat, (graded, answer) in enumerate(zip(problem.graded_list, answers, strict=True)):
             outcome = outcome_of(graded)
             if outcome is None:
                 collected.wrong(place, f"`graded_list` has {graded!r}; allowed are true and false")
                 continue
-            why = "" if outcome == TrialOutcome.CORRECT else reasons.get(repeat) or "a test failed"
+            if outcome == TrialOutcome.INCORRECT:
+                outcome, why = _failed(told.get(repeat, {}))
+            else:
+                why = ""
             collected.add(_result(log, problem.task, values, repeat, outcome, why, answer or ""), place)
     return collected.done()
 
@@ -112,13 +119,23 @@ def _result(
     )
 
 
-def _reasons(problem: _Problem, path: Path) -> dict[int, str]:
+def _failed(told: dict[str, Any]) -> tuple[TrialOutcome, str]:
+    """The outcome of a sample that is not right, and why. The runner counts its own errors as wrong answers."""
+    message = told.get("error_message")
+    why = message.partition("\n")[0] if isinstance(message, str) else "a test failed"
+    if told.get("error_code") != _TEST_RUNNER:
+        return TrialOutcome.INCORRECT, why
+    if told.get("error") == _KILLED:
+        return TrialOutcome.INCORRECT, "the program died, or did not end within the limit of time"
+    return TrialOutcome.ERROR, f"{why}: {told.get('error', 'no reason is given')}"
+
+
+def _told(problem: _Problem, path: Path) -> dict[int, dict[str, Any]]:
     """What the tests said of each sample, by its number."""
     told = problem.metadata if isinstance(problem.metadata, list) else []
     found = {}
     for number, text in enumerate(told):
         said = decode_json(text.encode(), dict[str, Any], f"{path}: {problem.task}") if isinstance(text, str) else text
-        message = said.get("error_message") if isinstance(said, dict) else None
-        if isinstance(message, str):
-            found[number] = message.partition("\n")[0]
+        if isinstance(said, dict):
+            found[number] = said
     return found

@@ -12,6 +12,7 @@ from tierwise.runs.importers.imported import (
     Imported,
     ImportedResult,
     label_of,
+    no_outcome,
     outcome_of,
     safe_name,
     tags_in,
@@ -96,8 +97,7 @@ def _results(log: Log, planned: int | None) -> tuple[ImportedResult, ...]:
             continue
         outcome = outcome_of(values.get(metric))
         if outcome is None:
-            seen = f"{metric!r} is {values[metric]!r}" if metric in values else f"there is no {metric!r}"
-            collected.wrong(place, f"{seen}; allowed are 0 and 1, because a task is solved or not")
+            collected.wrong(place, no_outcome(values, metric))
         else:
             collected.add(_result(log, line, outcome, chosen), place)
     if planned is not None and len(collected.results) < planned and not collected.errors:

@@ -11,6 +11,7 @@ from tierwise.runs.importers.imported import (
     Imported,
     ImportedResult,
     label_of,
+    no_outcome,
     outcome_of,
     safe_name,
     tags_in,
@@ -21,7 +22,10 @@ from tierwise.spec.errors import SpecError
 if TYPE_CHECKING:
     from tierwise.runs.importers.log import Log
 
-_INFRA = "infra_error"
+_INFRA = ("infra_error", "system")
+"""Categories of errors that are not the model's: of the endpoint, and, after `--skip-failed`, of anything else. It grades
+both 0, like the third, `graceful`: an agent that crashed or used up its turns.
+"""
 _REPORTED = "provider_reported"
 """What the log says of counts that are not its own estimates."""
 _COMPANIONS = (
@@ -133,11 +137,11 @@ def _results(log: Log, bundle: _Bundle) -> tuple[ImportedResult, ...]:
     names = _names([line for _, line in lines])
     collected = Collected()
     for place, line in lines:
-        is_error = line.scoring_details.get("error_category") == _INFRA
+        is_error = line.scoring_details.get("error_category") in _INFRA
         value = line.reward if metric == "reward" else line.scorer_rewards.get(metric)
         outcome = TrialOutcome.ERROR if is_error else outcome_of(value)
         if outcome is None:
-            collected.wrong(place, f"{metric!r} is {value!r}; allowed are 0 and 1, because a task is solved or not")
+            collected.wrong(place, no_outcome({metric: value}, metric))
         else:
             request = asked.get((line.problem_idx, line.repeat), _Inference())
             collected.add(_result(log, line, request, names[line.problem_idx], outcome), place)

@@ -41,6 +41,8 @@ _FILES = re.compile(
     r"^(?:pyproject\.toml|setup\.(?:py|cfg)|(?:uv|poetry|pdm|pylock[\w.]*)\.(?:lock|toml)|Pipfile(?:\.lock)?"
     r"|[\w.-]*requirements[\w.-]*\.(?:txt|in)|requirements/[\w.-]+\.(?:txt|in)|constraints[\w.-]*\.txt)$"
 )
+PYTEST = re.compile(r"(?:^|/)(?:py\.?test|python[\d.]*)$")
+"""First words of commands that run pytest, or may."""
 GROUPS = ("test", "tests", "testing", "dev")
 """Extras and dependency groups that are installed."""
 
@@ -158,7 +160,7 @@ def _build(folder: Path, packed: bytes, python: Interpreter, install: str, runne
         for words in steps(source):
             _call([*pip, *words], folder, source)
     has_pytest = any(folder.glob("lib/python*/site-packages/pytest"))
-    if runner in ("pytest", "python") and not has_pytest:
+    if PYTEST.search(runner) and not has_pytest:
         _call([*pip, "pytest"], folder, source)
     _move(folder, source)
     shutil.rmtree(source)

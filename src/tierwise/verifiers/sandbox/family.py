@@ -88,7 +88,8 @@ class Clock:
     """The time of a program, without what the load of the machine adds to it.
 
     An interval in which its processes waited for a processor counts less by that wait, but at least as long as they
-    kept all cores busy: many processes that wait for each other save up no time.
+    kept all cores busy: many processes that wait for each other save up no time. The kernel counts a wait when it is
+    over: what cannot have been in the interval is taken back from those before, except what kept all cores busy.
     """
 
     began: float = field(default_factory=time.monotonic)
@@ -97,6 +98,8 @@ class Clock:
     cpu: float = 0.0
     """CPU seconds of all processes."""
     _before: float = 0.0
+    _busy: float = 0.0
+    """The least that `own` can be: the CPU seconds on all cores together."""
     _seen: float = field(default_factory=time.monotonic)
     _waited: dict[int, float] = field(default_factory=dict)
 
@@ -104,17 +107,22 @@ class Clock:
         """Count from now on."""
         self.began = time.monotonic()
         self._before += self.cpu
-        self.own = self.cpu = 0.0
+        self.own = self.cpu = self._busy = 0.0
 
     def tick(self, used: dict[int, Usage]) -> None:
         """Count the interval since the last call."""
         now = time.monotonic()
-        waited = sum(max(0.0, one.waited - self._waited.get(pid, 0.0)) for pid, one in used.items())
+        length = now - self._seen
+        waits = {pid: max(0.0, one.waited - self._waited.get(pid, 0.0)) for pid, one in used.items()}
+        longest = max((waits[pid] for pid in waits.keys() & self._waited.keys()), default=0.0)
         self._waited = {pid: one.waited for pid, one in used.items()}
         # Sums can fall when a process ends that nobody has waited for yet.
         cpu = max(self.cpu, sum(one.cpu for one in used.values()) - self._before)
-        length = now - self._seen
-        self.own += max(length - waited, min(length, (cpu - self.cpu) / CORES))
+        busy = min(length, (cpu - self.cpu) / CORES)
+        self._busy += busy
+        earlier = max(0.0, longest - length)
+        waited = sum(waits.values()) - earlier
+        self.own = max(self.own + max(length - waited, busy) - earlier, self._busy)
         self._seen, self.cpu = now, cpu
 
     @property
