@@ -109,8 +109,7 @@ class CertifiedRoutes:
 
     def serving(self, tiers: Mapping[str, Tier]) -> Mapping[str, Tier]:
         """The tiers that answer now: a route whose certificate does not hold is its safe tier."""
-        void = {name: one for name, one in self._routes.items() if not one.holds}
-        if not void:
+        if not (void := {name: one for name, one in self._routes.items() if not one.holds} if self._routes else {}):
             return tiers
         return {**tiers, **{name: replace(tiers[name], policy=SafeTier(one)) for name, one in void.items()}}
 

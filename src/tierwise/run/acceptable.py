@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tierwise.ledger.records import Trace
@@ -12,6 +12,7 @@ from tierwise.run.limits import within_context, without_limit
 from tierwise.run.recovery import LOST
 from tierwise.spec.call import Call
 from tierwise.spec.errors import EngineError, Refused, TooLong
+from tierwise.spec.values import frozen_value
 
 if TYPE_CHECKING:
     from tierwise.engines.engine import Deployment
@@ -33,7 +34,7 @@ _WORDING = {"logprobs": r"log[-_ ]?prob", "top_logprobs": r"log[-_ ]?prob", "see
 """How servers name a field in the message of a refusal, where they do not use the field's own name."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_value
 class Adapted:
     """A call in the form that its deployment accepts, as far as it is known."""
 

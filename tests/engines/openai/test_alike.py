@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from tierwise.engines.openai.alike import AlikeEvents
-from tierwise.engines.openai.wire import read_event
-from tierwise.spec.call import Chunk
+from tierwise.engines.openai.events import EventParser
+from tierwise.engines.openai.wire import read_batch, read_event
+from tierwise.spec.call import Chunk, Recorder
 
 FIELDS: dict[str, Any] = {"id": "c-1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
 
@@ -108,3 +109,60 @@ def test_a_server_whose_events_are_never_alike_is_left_alone():
         alike.note(one, chunk)
     assert alike.read(block(event("two", created=9))) is None
     assert alike.read(block(event("two", created=2)))
+
+
+def role() -> bytes:
+    return event("").replace(b'"content"', b'"role": "assistant", "content"')
+
+
+def finish() -> bytes:
+    return event("").replace(b'{"content": ""}', b"{}").replace(b"null", b'"stop"')
+
+
+USAGE = json.dumps({**FIELDS, "choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 9}}).encode()
+
+
+def recorded(chunks: list[Chunk]) -> tuple[Any, ...]:
+    recorder = Recorder()
+    recorder.add_all(chunks)
+    return recorder.completion(), recorder.usage, recorder.metered_tokens
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [role(), *[event(f" w{number}") for number in range(9)], finish(), USAGE],
+        [role(), *[event(f" w{number}") for number in range(9)], finish()],
+        [event(text) for text in ("a", "", '"q"', "é", "", "\\", "z", "", "")],
+        [role(), event("a"), *[event("")] * 8, finish()],
+        [event(f"{number}") for number in range(20)],
+        [
+            role(),
+            *[event(f"{number}") for number in range(6)],
+            event("x", usage=None),
+            event("y"),
+            event("z"),
+            finish(),
+        ],
+        [role(), event("a", system_fingerprint="f"), *[event(f"{number}") for number in range(9)], finish(), USAGE],
+        [role(), *[event(f"{number}") for number in range(8)], event("last").replace(b"null", b'"length"'), USAGE],
+        [role(), event("a"), *[event("b", logprobs=None)] * 3, *[event("c")] * 9, finish(), USAGE],
+        [event("a", usage={"prompt_tokens": 1, "completion_tokens": number}) for number in range(1, 12)],
+    ],
+)
+def test_a_batch_with_a_run_of_texts_says_what_its_events_say(events):
+    batch = EventParser().batch(block(*events))
+    assert batch is not None
+    parsed = [chunk for one in events if isinstance(chunk := read_event(one), Chunk)]
+    found = read_batch(batch, joins=True)
+    assert found is not None
+    assert recorded(found) == recorded(parsed)
+
+
+def test_a_run_of_texts_is_one_chunk_and_counts_its_events():
+    batch = EventParser().batch(block(role(), *[event(f" w{number}") for number in range(9)], finish(), USAGE))
+    assert batch is not None
+    found = read_batch(batch, joins=True)
+    assert found is not None
+    assert [one.tokens for one in found if one.is_output] == [9]
+    assert found[1].delta == {"content": " w0 w1 w2 w3 w4 w5 w6 w7 w8"}

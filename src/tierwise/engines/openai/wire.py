@@ -242,7 +242,14 @@ def read_batch(batch: Batch, *, joins: bool) -> list[Chunk] | None:
     last = wires[0]
     for wire in wires:
         delta = wire.plain
-        if joins and delta is not None and len(delta) == 1 and type(text := delta.get("content")) is str and text:
+        if (
+            joins
+            and delta is not None
+            and len(delta) == 1
+            and type(text := delta.get("content")) is str
+            and text
+            and (not texts or wire.system_fingerprint == last.system_fingerprint)
+        ):
             texts.append(text)
             last = wire
             continue
