@@ -9,6 +9,7 @@ import logging
 import socket
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +31,7 @@ from tierwise.gateway.protocol import HttpProtocol
 from tierwise.gateway.reload import Reloader, Reloads, reloading
 from tierwise.gateway.reload_metrics import ReloadMetrics
 from tierwise.gateway.siblings import Alone
+from tierwise.gateway.starting import Starter
 from tierwise.service import launched
 from tierwise.spec.errors import LedgerError, SpecError
 
@@ -297,8 +299,15 @@ class HttpServer(uvicorn.Server):
         """Accept connections of sockets that listen already."""
         await self.lifespan.startup()
         self.servers = []
+        new_protocol = partial(
+            HttpProtocol,
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+            starter=Starter(asyncio.get_running_loop()),
+        )
         self._acceptors = [
-            Acceptor(listener, self._new_protocol, tls=None if self.tls is None else self.tls.context)
+            Acceptor(listener, new_protocol, tls=None if self.tls is None else self.tls.context)
             for listener in sockets or ()
         ]
         self.started = True
@@ -307,9 +316,6 @@ class HttpServer(uvicorn.Server):
         for acceptor in self._acceptors:
             await acceptor.close()
         await super().shutdown(sockets)
-
-    def _new_protocol(self) -> HttpProtocol:
-        return HttpProtocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
 
 def bound(host: str, port: int, *, shared: bool = False) -> socket.socket:
