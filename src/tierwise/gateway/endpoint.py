@@ -111,6 +111,7 @@ class ApiEndpoint:
         body: list[bytes] = []
 
         async def complete() -> None:
+            await response.exchange.turn()
             body.append(await writer.whole(context.answers, usage_of(context, prices)))
 
         try:
@@ -145,7 +146,9 @@ class ApiEndpoint:
             first_bytes=self._first_bytes,
         ) as events:
             try:
-                await self._lifecycle.answer(context, show, is_stopped=is_stopped, pass_on=events.chunks)
+                await self._lifecycle.answer(
+                    context, show, is_stopped=is_stopped, pass_on=events.chunks, complete=response.exchange.turn
+                )
             except TierwiseError as error:
                 usage = usage_of(context, prices)
                 if events.has_begun:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from uvicorn.protocols.http.flow_control import FlowControl
 
     from tierwise.gateway.headers import RawHeaders
+    from tierwise.gateway.pacing import Pacer
 
 _NO_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -34,6 +35,7 @@ class Connection(Protocol):
 
     transport: Transport
     flow: FlowControl
+    pacer: Pacer
 
     @property
     def default_headers(self) -> RawHeaders:
@@ -89,6 +91,9 @@ class Exchange(ABC):
         Raises:
             HungUp: the client has left.
         """
+
+    async def turn(self) -> None:  # noqa: B027 - only connections have others beside them
+        """Wait until the event loop has time for the end of a request."""
 
     @abstractmethod
     async def respond(self, status: int, headers: Mapping[str, str], content: bytes) -> None:
@@ -218,6 +223,9 @@ class HttpExchange(Exchange):
         return part, self.more_body
 
     # ── the response ─────────────────────────────────────────────────────
+    async def turn(self) -> None:
+        await self._connection.pacer.turn()
+
     async def respond(self, status: int, headers: Mapping[str, str], content: bytes) -> None:
         if not self.is_writable:
             await self._connection.flow.drain()

@@ -17,8 +17,8 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from tierwise.gateway.bounded_http import PROTOCOL_LOG, BoundedHttpProtocol
 from tierwise.gateway.exchange import Answering, HttpExchange
 from tierwise.gateway.headers import RawHeaders
+from tierwise.gateway.pacing import Pacer
 from tierwise.gateway.session_path import IN_PATH, split
-from tierwise.gateway.starting import Starter
 
 HEAD_SECONDS = 30.0
 """Time limit for the head of a request, from the connection or from its first byte on a kept connection."""
@@ -46,15 +46,15 @@ class HttpProtocol(BoundedHttpProtocol):
     then, so that it notices nothing; and it tells the connection's last request only.
 
     Args:
-        starter: starts the requests of all connections.
+        pacer: says when a request begins and ends, for all connections; None if this is the only one.
     """
 
     cycle: _Request | None  # type: ignore[assignment]
     """The last request that was read."""
 
-    def __init__(self, *args: Any, starter: Starter, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, pacer: Pacer | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._starter = starter
+        self.pacer = pacer or Pacer(self.loop)
         self._find: Callable[[str], Answering | None] | None = getattr(self.app, "answering", None)
         self._answered: _Request | None = None
         self._reading: HttpExchange | None = None
@@ -164,7 +164,7 @@ class HttpProtocol(BoundedHttpProtocol):
         answer, self._waits = self._waits, None
         assert answer is not None  # noqa: S101 - checked by the caller
         assert self._reading is not None  # noqa: S101 - they are set together
-        self._starter.start(self._start, self._reading, answer)
+        self.pacer.start(self._start, self._reading, answer)
 
     def _start(self, exchange: HttpExchange, answer: Answering) -> None:
         self._answered = exchange

@@ -9,7 +9,6 @@ import logging
 import socket
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,12 +25,12 @@ from tierwise.gateway.generations import Front
 from tierwise.gateway.logs import log_to_stderr
 from tierwise.gateway.loop_delay import LoopDelay
 from tierwise.gateway.metrics import Metrics
+from tierwise.gateway.pacing import Pacer
 from tierwise.gateway.preparing import Live
 from tierwise.gateway.protocol import HttpProtocol
 from tierwise.gateway.reload import Reloader, Reloads, reloading
 from tierwise.gateway.reload_metrics import ReloadMetrics
 from tierwise.gateway.siblings import Alone
-from tierwise.gateway.starting import Starter
 from tierwise.service import launched
 from tierwise.spec.errors import LedgerError, SpecError
 
@@ -299,15 +298,9 @@ class HttpServer(uvicorn.Server):
         """Accept connections of sockets that listen already."""
         await self.lifespan.startup()
         self.servers = []
-        new_protocol = partial(
-            HttpProtocol,
-            config=self.config,
-            server_state=self.server_state,
-            app_state=self.lifespan.state,
-            starter=Starter(asyncio.get_running_loop()),
-        )
+        self._pacer = Pacer(asyncio.get_running_loop())
         self._acceptors = [
-            Acceptor(listener, new_protocol, tls=None if self.tls is None else self.tls.context)
+            Acceptor(listener, self._new_protocol, tls=None if self.tls is None else self.tls.context)
             for listener in sockets or ()
         ]
         self.started = True
@@ -316,6 +309,11 @@ class HttpServer(uvicorn.Server):
         for acceptor in self._acceptors:
             await acceptor.close()
         await super().shutdown(sockets)
+
+    def _new_protocol(self) -> HttpProtocol:
+        return HttpProtocol(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state, pacer=self._pacer
+        )
 
 
 def bound(host: str, port: int, *, shared: bool = False) -> socket.socket:
