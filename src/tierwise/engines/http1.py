@@ -24,6 +24,8 @@ from tierwise.spec.hosts import is_address
 
 CONNECT_SECONDS = 10.0
 GATHER_SECONDS = 0.25
+SLOW_SECONDS = 0.5
+"""Answers that are gathered for as long as this cost less on a connection of their own, which their end closes."""
 _TRY_NEXT_SECONDS = 0.25  # after which another address of a host is tried beside the first
 
 _PLAIN = re.compile(r"http://[!-~]+", re.IGNORECASE)
@@ -78,6 +80,8 @@ class HttpPool:
         self._idle: dict[tuple[str, int], list[Connection]] = {}
         self._open: set[Connection] = set()
         self._sweep: asyncio.TimerHandle | None = None
+        self._is_slow = False
+        """Whether the last answer that was gathered took long."""
 
     def close(self) -> None:
         """Close every connection."""
@@ -88,7 +92,9 @@ class HttpPool:
         for connection in list(self._open):
             connection.abort()
 
-    async def post(self, place: Place, headers: bytes, body: Sequence[bytes], *, silent_seconds: float) -> HttpResponse:
+    async def post(
+        self, place: Place, headers: bytes, body: Sequence[bytes], *, silent_seconds: float, gathers: bool = False
+    ) -> HttpResponse:
         """Send a request and wait for the head of its response. If a kept connection was closed by the server before it
         said anything, the request is sent once more, on a new one.
 
@@ -97,10 +103,14 @@ class HttpPool:
             headers: from `head_lines`, besides Host and Content-Length.
             body: in parts.
             silent_seconds: for which the server may say nothing.
+            gathers: whether most of the response is read by `HttpResponse.gathered`. If the answers of this server take
+                long, it is asked to close the connection at the end: then the system can wait for that alone.
 
         Raises:
             aiohttp.ClientError: the server cannot be reached, is silent, hung up, or does not speak HTTP.
         """
+        if gathers and self._is_slow:
+            headers += b"Connection: close\r\n"
         parts = [b"%bContent-Length: %d\r\n%b\r\n" % (place.head, sum(map(len, body)), headers), *body]
         if (kept := self._kept((place.host, place.port))) is not None:
             try:
@@ -119,6 +129,10 @@ class HttpPool:
         self._idle.setdefault(connection.place, []).append(connection)
         if self._sweep is None:
             self._sweep = connection.loop.call_later(KEEP_SECONDS, self._sweep_idle)
+
+    def gathered(self, seconds: float) -> None:
+        """An answer was gathered for so long."""
+        self._is_slow = seconds >= SLOW_SECONDS
 
     def forget(self, connection: Connection) -> None:
         """A connection is lost."""
@@ -170,11 +184,12 @@ class HttpPool:
 class HttpResponse:
     """A response whose head is there. Leaving it in the middle closes its connection, which aborts it in the server."""
 
-    __slots__ = ("_connection", "_inflating", "_pairs", "status")
+    __slots__ = ("_connection", "_gathers_since", "_inflating", "_pairs", "status")
 
     def __init__(self, connection: Connection) -> None:
         self._connection: Connection | None = connection
         self.status = connection.status
+        self._gathers_since: float | None = None
         self._pairs = connection.pairs
         try:
             self._inflating = inflating(connection.encoding) if connection.encoding else None
@@ -230,17 +245,24 @@ class HttpResponse:
 
     async def gathered(self) -> bytes:
         """As `next`, for a reader in no hurry: the rest of the body, or what there is once it is `GATHERED_BYTES`, or
-        after `GATHER_SECONDS`.
+        after `GATHER_SECONDS`. If the connection ends with the body, what comes meanwhile stays in the system.
         """
         connection = self._connection
         if connection is None or self._inflating is not None:
             return await self.next()
         since = connection.loop.time()
+        if self._gathers_since is None:
+            self._gathers_since = since
+            connection.sleep_until_end()
         while not (connection.is_complete or connection.held >= GATHERED_BYTES or connection.error is not None):
             until = connection.loop.time() + GATHER_SECONDS
             await connection.wait(until, since=since, gathers=True)
-            if connection.held and connection.loop.time() >= until:
-                break
+            if connection.loop.time() >= until:
+                connection.read_now()
+                if connection.held:
+                    break
+        if connection.is_complete:
+            connection.note_gathered(connection.loop.time() - self._gathers_since)
         return await self.next()
 
     async def each(self, take: Callable[[bytes], bool]) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol, cast
 
 import aiohttp
@@ -42,6 +44,9 @@ class Keeper(Protocol):
 
     def forget(self, connection: Connection) -> None:
         """One is lost."""
+
+    def gathered(self, seconds: float) -> None:
+        """An answer was gathered for so long."""
 
 
 class Connection(asyncio.Protocol):
@@ -191,6 +196,17 @@ class Connection(asyncio.Protocol):
             self._is_paused = False
             self.transport.resume_reading()
         return block
+
+    def sleep_until_end(self) -> None:
+        """Be told of what comes when that is much, or when the server closes the connection, if it said that it will."""
+        if not self._keeps_alive and not self.is_complete:
+            with suppress(OSError):  # one system that has no such mark reads each event
+                found = self.transport.get_extra_info("socket")
+                found.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, GATHERED_BYTES)
+
+    def note_gathered(self, seconds: float) -> None:
+        """Its answer was gathered for so long."""
+        self._pool.gathered(seconds)
 
     def read_now(self) -> None:
         """Read what the system holds, of which the event loop would tell later."""

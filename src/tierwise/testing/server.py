@@ -215,8 +215,9 @@ class _Connection(asyncio.Protocol):
             return
         reply = self._server._reply(request)  # noqa: SLF001 - same module
         self._server.running += 1
-        self._closes = reply.closes
-        self._steps = self._answer(request, reply)
+        asks_to_close = request.headers.get("connection", "").lower() == "close"
+        self._closes = reply.closes or asks_to_close
+        self._steps = self._answer(request, reply, {"Connection": "close"} if asks_to_close else {})
         self._go_on()
 
     def _go_on(self) -> None:
@@ -248,7 +249,9 @@ class _Connection(asyncio.Protocol):
         self._steps = None
         self._server.running -= 1
 
-    def _answer(self, request: HttpRequest, reply: HttpReply) -> Iterator[tuple[float | None, bytes]]:
+    def _answer(
+        self, request: HttpRequest, reply: HttpReply, more: Mapping[str, str]
+    ) -> Iterator[tuple[float | None, bytes]]:
         if reply.waits:
             yield reply.waits, b""
         if reply.response is not None:
@@ -256,9 +259,9 @@ class _Connection(asyncio.Protocol):
             return
         body = request.body if isinstance(request.body, dict) else {}
         if reply.body is not None or not body.get("stream"):
-            yield None, self._whole(body, reply)
+            yield None, self._whole(body, reply, more)
             return
-        yield None, head(reply, {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"})
+        yield None, head(reply, {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked", **more})
         if reply.raw is not None:
             for block in reply.raw:
                 yield 0.0, chunked(block)
@@ -268,13 +271,13 @@ class _Connection(asyncio.Protocol):
             yield _FOR_EVER, b""
         yield None, b"0\r\n\r\n"
 
-    def _whole(self, asked: Mapping[str, Any], reply: HttpReply) -> bytes:
+    def _whole(self, asked: Mapping[str, Any], reply: HttpReply, more: Mapping[str, str]) -> bytes:
         body = reply.body
         if body is None:
             answer = ScriptedAnswer(asked, reply, self._server.prompt_tokens)
             body = answer.whole()
             self._server._produce(answer.usage.prompt, answer.usage.completion)  # noqa: SLF001 - same module
-        return head(reply, {"Content-Type": "application/json", "Content-Length": str(len(body))}) + body
+        return head(reply, {"Content-Type": "application/json", "Content-Length": str(len(body)), **more}) + body
 
     def _events(self, asked: Mapping[str, Any], reply: HttpReply) -> Iterator[tuple[float | None, bytes]]:
         answer = ScriptedAnswer(asked, reply, self._server.prompt_tokens)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
+from tierwise.engines import http1, http1_connection
 from tierwise.engines.engine import one_by_one
 from tierwise.engines.openai.client import ChatClient
 from tierwise.engines.openai.engine import HttpEngine
@@ -182,5 +184,72 @@ def test_a_reader_of_single_chunks_closes_what_he_reads():
         assert (await anext(chunks)).delta == {"content": "a"}
         await chunks.aclose()
         assert closed
+
+    asyncio.run(main())
+
+
+# ── answers that take long ──────────────────────────────────────────────
+async def read_slowly(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> tuple[list[Blocks], list[float], int]:
+    """What two passes read, the seconds of each, and how often the second was told of something that came."""
+    monkeypatch.setattr(http1, "SLOW_SECONDS", 0.0)
+    reads = 0
+
+    class Counted(http1_connection.Connection):
+        def data_received(self, data: bytes) -> None:
+            nonlocal reads
+            reads += 1
+            super().data_received(data)
+
+    monkeypatch.setattr(http1, "Connection", Counted)
+    client, loop = ChatClient("far", "m", silent_seconds=2.0), asyncio.get_running_loop()
+    passes, seconds = list[Blocks](), list[float]()
+    for _ in range(2):
+        reads, began = 0, loop.time()
+        passes.append([list(chunks) async for chunks in client.blocks(server.url, CALL, at_once=True)])
+        seconds.append(loop.time() - began)
+    await client.close()
+    return passes, seconds, reads
+
+
+def test_after_a_slow_answer_the_end_of_the_next_is_waited_for_and_not_each_event(monkeypatch):
+    async def main() -> None:
+        reply = HttpReply(text=WORDS, step=0.02)
+        async with FakeServer(reply, reply) as server:
+            passes, (_, seconds), reads = await read_slowly(server, monkeypatch)
+            assert [request.headers.get("connection") for request in server.requests] == [None, "close"]
+            assert recorded(passes[0]) == recorded(passes[1])
+            assert reads < 8 < len(WORDS.split())
+            assert seconds < 0.02 * len(WORDS.split()) + 1.0
+
+    asyncio.run(main())
+
+
+def test_a_server_that_does_not_close_as_it_said_costs_a_moment(monkeypatch):
+    async def main() -> None:
+        reply = HttpReply(raw=[event(A), event(A), event(STOP), b"data: [DONE]\n\n"], headers={"Connection": "close"})
+        async with FakeServer(HttpReply(text="a b"), replace(reply, stays_open=True)) as server:
+            passes, (_, seconds), _ = await read_slowly(server, monkeypatch)
+            assert recorded(passes[1])[0].finish == "stop"
+            assert seconds < 2.5
+
+    asyncio.run(main())
+
+
+def test_an_aborted_pass_is_counted_also_while_only_its_end_is_waited_for(monkeypatch):
+    monkeypatch.setattr(http1, "SLOW_SECONDS", 0.0)
+
+    async def main() -> None:
+        slow = HttpReply(text=WORDS, step=0.002, silent_after=16)
+        async with FakeServer(HttpReply(text="a b"), slow) as server:
+            engine = HttpEngine(server.url, ChatClient("far", "m"))
+            await Action(tier(Single(), engine), new_trace()).solve(ask_user("a story"))
+            before, trace = server.produced.completion, new_trace()
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(Action(tier(Single(), engine), trace).solve(ask_user("a story")), 0.12)
+            (done,) = trace.passes
+            assert server.requests[-1].headers["connection"] == "close"
+            assert (done.outcome, done.usage.completion) == ("aborted", server.produced.completion - before)
+            assert done.completion.text.split() == WORDS.split()[: server.produced.completion - before]
+            await engine.stop()
 
     asyncio.run(main())

@@ -115,7 +115,8 @@ class ChatClient:
         )
         body = await self._request.encode(call)
         try:
-            async with await self._post(_page(base_url, call), body, call.prompt.headers) as response:
+            page, headers = _page(base_url, call), call.prompt.headers
+            async with await self._post(page, body, headers, gathers=at_once) as response:
                 await self._require_success(response, base_url, call)
                 with reading(response, self._silent_seconds) as answer:
                     receiver = Receiver(exchange, answer, at_once=at_once, pass_on=pass_on)
@@ -193,14 +194,17 @@ class ChatClient:
         except (aiohttp.ClientError, ConnectionError) as error:
             raise self._blame(error, had_begun=False) from error
 
-    async def _post(self, url: str, body: list[bytes], forwarded: Mapping[str, str]) -> Response:
+    async def _post(
+        self, url: str, body: list[bytes], forwarded: Mapping[str, str], *, gathers: bool = False
+    ) -> Response:
         """Send a request. If the server has closed a reused connection, the request is sent again on a new one.
 
         llama.cpp closes every connection after a stream, microseconds after announcing keep-alive.
         """
         if self._proxy is None and (place := place_of(url)) is not None:
             headers = head_lines({**forwarded, **self._headers}.items()) if forwarded else self._head_lines
-            return await self._pool.post(place, headers, body, silent_seconds=self._silent_seconds)
+            silent_seconds = self._silent_seconds
+            return await self._pool.post(place, headers, body, silent_seconds=silent_seconds, gathers=gathers)
         return await self._post_with_aiohttp(url, body, forwarded)
 
     async def _post_with_aiohttp(
