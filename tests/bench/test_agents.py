@@ -251,6 +251,40 @@ def test_a_run_is_continued_with_the_same_agent_only(bench, tmp_path):
     assert "--runner was" in str(done.exception)
 
 
+def test_a_run_is_not_continued_with_a_changed_program(bench, tmp_path):
+    with in_a_thread(Upstream()) as upstream:
+        bench(upstream, THREE_TURNS, "--budget-dollars", "0.001", "--concurrency", "1")
+        asked = len(upstream.asked)
+        done, _ = bench(upstream, THREE_TURNS + "#", "--resume", tmp_path / "run", "--concurrency", "1")
+        assert len(upstream.asked) == asked
+    assert re.search(r"agent\.py was sha256:\w+, now sha256:\w+", str(done.exception))
+
+
+def test_the_agent_of_a_run_is_known_by_its_hashes(bench, tmp_path):
+    with in_a_thread(Upstream()) as upstream:
+        for name, program in (("first", THREE_TURNS), ("second", THREE_TURNS + "#"), ("third", THREE_TURNS)):
+            bench(upstream, program, "--limit", "2")
+            (tmp_path / "run").rename(tmp_path / name)
+    policy, script = tmp_path / "gate.yaml", str(tmp_path / "agent.py")
+    policy.write_text("quality: {margin: 0.9}\n")
+    harness = {name: RunDirectory(tmp_path / name).read_manifest().harness for name in ("first", "second", "third")}
+    assert harness["first"] == harness["third"] != harness["second"]
+    assert {name for name, was in harness["first"].items() if harness["second"][name] != was} == {script}
+
+    def noted(*arguments):
+        return "The agents differ" in CliRunner().invoke(app, [str(one) for one in arguments]).output
+
+    first, second, third = (tmp_path / name for name in harness)
+    assert noted("compare", first, second)
+    assert not noted("compare", first, third)
+    assert noted("gate", second, "--against", first, "--policy", policy)
+    assert not noted("gate", third, "--against", first, "--policy", policy)
+    assert harness["first"][script] in (first / "report.html").read_text()
+    Path(script).write_text(THREE_TURNS + "##")
+    said = CliRunner().invoke(app, ["doctor", "--against", str(first), "--json"]).output
+    assert "what the agent asks, and so every result" in said
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

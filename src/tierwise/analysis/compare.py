@@ -84,8 +84,8 @@ class Comparison:
     gained: list[str]
     """Tasks that only the other solved."""
     lost: list[str]
-    runners: tuple[str, str] | None = None
-    """The agents of both runs, if they differ; empty for a run whose tasks were single actions."""
+    agents: tuple[str, str] | None = None
+    """The agents of both runs with their versions, if they differ; "none" for a run whose tasks were single actions."""
 
     @property
     def population(self) -> Population:
@@ -149,7 +149,7 @@ def compare(pairs: Pairs, population: Population | None = None) -> Comparison:
         changed=dict(pairs.changed),
         gained=gained,
         lost=lost,
-        runners=None if pairs.base.runner == pairs.other.runner else (pairs.base.runner, pairs.other.runner),
+        agents=pairs.agents,
     )
 
 

@@ -51,6 +51,25 @@ class Pairs:
         """Those of tasks that have a check; an answer without one is neither right nor wrong."""
         return tuple(unit for unit in self.graded if self.has_check(unit))
 
+    @property
+    def agents(self) -> tuple[str, str] | None:
+        """The agents of both rows, if they are not known to be the same; "none" where each task was one action.
+
+        Only what differs of one agent is named. A run of an earlier version does not say which version it was.
+        """
+        base, other = self.base, self.other
+        if base.runner != other.runner:
+            return _agent(base.runner, base.harness), _agent(other.runner, other.harness)
+        if not (base.harness and other.harness) or base.harness == other.harness:
+            return None
+        names = [
+            name
+            for name in sorted(base.harness.keys() | other.harness.keys())
+            if base.harness.get(name) != other.harness.get(name)
+        ]
+        first, second = ({name: one.harness.get(name, "absent") for name in names} for one in (base, other))
+        return _agent(base.runner, first), _agent(other.runner, second)
+
     def has_check(self, unit: Unit) -> bool:
         return all(record.outcome != TrialOutcome.UNLABELLED for record in self.both(unit))
 
@@ -179,6 +198,11 @@ def grouping(pairs: Pairs, units: Sequence[Unit], population: Population | None)
         tasks=_numbered(tasks) if len(set(tasks)) < len(tasks) else None,
         clusters=_numbered([str(name) for name in names]) if has_clusters and population != "tasks" else None,
     )
+
+
+def _agent(runner: str, harness: Mapping[str, str]) -> str:
+    known = ", ".join(f"{name} {version}" for name, version in harness.items())
+    return f"{runner} ({known})" if known else runner or "none"
 
 
 def _numbered(names: Sequence[str]) -> NDArray[np.int64]:

@@ -14,6 +14,7 @@ import msgspec
 
 from tierwise.environments import AgentTask
 from tierwise.runners.program import Ran, run
+from tierwise.runners.pythons import beside, installed
 from tierwise.runners.work import Finished, RunnerFailed, Work
 from tierwise.spec.errors import SpecError
 
@@ -46,6 +47,11 @@ class Harbor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         SpecError: it is not installed.
         """
         _program()
+
+    def versions(self) -> dict[str, str]:
+        """As `Runner.versions`. Harbor's version is also that of its own agents."""
+        program = Path(_program())
+        return installed(beside(program), "harbor", program)
 
     async def attempt(self, work: Work) -> Finished:
         """As `Runner.attempt`."""

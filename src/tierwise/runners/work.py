@@ -106,6 +106,13 @@ class Runner(Protocol):
             SpecError: what is missing, and how to get it.
         """
 
+    def versions(self) -> dict[str, str]:
+        """What the agent is on this machine: a version or a hash for each of its parts, by name.
+
+        Raises:
+            SpecError: it cannot be found out.
+        """
+
     async def attempt(self, work: Work) -> Finished:
         """Let the agent work on one task. When this returns or raises, none of its processes is left.
 

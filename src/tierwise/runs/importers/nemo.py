@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from tierwise.runs.importers.log import Log
 
 _INFRA = ("infra_error", "system")
-"""Categories of errors that are not the model's: of the endpoint, and, after `--skip-failed`, of anything else. It grades
-both 0, like the third, `graceful`: an agent that crashed or used up its turns.
+"""Categories of errors that are not the model's: of the endpoint, and, after `--skip-failed`, of anything else. It
+grades both 0, like the third, `graceful`: an agent that crashed or used up its turns.
 """
 _REPORTED = "provider_reported"
 """What the log says of counts that are not its own estimates."""
