@@ -169,12 +169,17 @@ def timed(pairs: Pairs) -> list[Unit]:
     ]
 
 
+def begun(pairs: Pairs, units: Sequence[Unit]) -> list[Unit]:
+    """Those of some pairs whose first output is known in both."""
+    return [unit for unit in units if all(record.first_output is not None for record in pairs.both(unit))]
+
+
 def priced(pairs: Pairs) -> list[Unit]:
     """The pairs that were both graded, with known costs."""
     return [unit for unit in pairs.graded if all(record.dollars is not None for record in pairs.both(unit))]
 
 
-def values(pairs: Pairs, units: Sequence[Unit], name: Literal["seconds", "dollars"]) -> Floats:
+def values(pairs: Pairs, units: Sequence[Unit], name: Literal["seconds", "first_output", "dollars"]) -> Floats:
     """Two rows: the base's and the other's."""
     found = [[getattr(record, name) for record in pairs.both(unit)] for unit in units]
     return np.array(found, dtype=float).reshape(-1, 2).T

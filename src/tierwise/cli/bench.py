@@ -129,7 +129,6 @@ def bench(
     tiers = chosen_tiers(plan, tier or [])
     require_checks(tasks)
     agent = agent_of(runner, tasks)
-    modes = mode or (Modes.BOTH if agent is None else Modes.MAX)
     bring_for_run(plan, url)
     pace: dict[str, Any] = {"concurrency": concurrency, "arrival": arrival, "repeats": repeats, "warm_up": warm_up}
     directory = directory_of(out, resume, f"{file.stem}-{workload.stem}")
@@ -137,7 +136,7 @@ def bench(
         config=file,
         workload=tasks,
         tiers=tiers,
-        mode=modes.value,
+        mode=modes_of(mode, agent).value,
         settings=settings_for(tasks, seed=seed, timeout=timeout, runner=agent, **pace),
         directory=directory,
         ledger=ledger or directory.path / "ledger.db",
@@ -149,6 +148,11 @@ def bench(
         claims=claims_for(plan, tasks, tiers),
     )
     raise typer.Exit(run(job, as_json=as_json))
+
+
+def modes_of(mode: Modes | None, agent: RunnerChoice | None) -> Modes:
+    """The modes to measure, where none is named: both come from one action, but not from one agent's work."""
+    return mode or (Modes.BOTH if agent is None else Modes.MAX)
 
 
 def agent_of(text: str, tasks: Workload) -> RunnerChoice | None:

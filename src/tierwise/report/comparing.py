@@ -31,6 +31,9 @@ def changes(found: Comparison) -> Grid:
             if estimate is not None
         ]
         rows += _ratio("seconds, ratio", found.seconds)
+    if found.first_output is not None:
+        rows.append(_spend("first output", found.first_output, seconds))
+        rows += _ratio("first output, ratio", found.first_output)
     if found.dollars is not None:
         rows.append(_spend("dollars", found.dollars, dollars))
         rows += _ratio("dollars, ratio", found.dollars)
@@ -125,6 +128,8 @@ def notes(found: Comparison) -> Iterable[str]:
             f"Infrastructure errors: {found.errors_base} in the first, {found.errors_other} in the second. They are "
             f"left out above{counted}."
         )
+    if found.first_output is not None and found.without_first_output:
+        yield f"When the first output came is not known for {found.without_first_output} pairs that have seconds."
     if found.dollars is not None and found.unreported:
         yield f"The costs of {found.unreported} pairs are unknown; they are left out of the costs above."
     yield from agents(found.agents)
