@@ -53,22 +53,17 @@ class Pairs:
 
     @property
     def agents(self) -> tuple[str, str] | None:
-        """The agents of both rows, if they are not known to be the same; "none" where each task was one action.
+        """The agents of both rows, if they are known to differ; "none" where each task was one action.
 
-        Only what differs of one agent is named. A run of an earlier version does not say which version it was.
+        Only what differs of one agent is named. A run of an earlier version does not say which version it was, and
+        neither do the logs of most tools.
         """
         base, other = self.base, self.other
-        if base.runner != other.runner:
-            return _agent(base.runner, base.harness), _agent(other.runner, other.harness)
-        if not (base.harness and other.harness) or base.harness == other.harness:
+        is_known = all(bool(arm.harness) or not (arm.runner or arm.is_imported) for arm in (base, other))
+        if base.runner == other.runner and (base.harness == other.harness or not is_known):
             return None
-        names = [
-            name
-            for name in sorted(base.harness.keys() | other.harness.keys())
-            if base.harness.get(name) != other.harness.get(name)
-        ]
-        first, second = ({name: one.harness.get(name, "absent") for name in names} for one in (base, other))
-        return _agent(base.runner, first), _agent(other.runner, second)
+        alike = set(base.harness.items() & other.harness.items()) if base.runner == other.runner else set()
+        return _agent(base, alike), _agent(other, alike)
 
     def has_check(self, unit: Unit) -> bool:
         return all(record.outcome != TrialOutcome.UNLABELLED for record in self.both(unit))
@@ -205,9 +200,12 @@ def grouping(pairs: Pairs, units: Sequence[Unit], population: Population | None)
     )
 
 
-def _agent(runner: str, harness: Mapping[str, str]) -> str:
-    known = ", ".join(f"{name} {version}" for name, version in harness.items())
-    return f"{runner} ({known})" if known else runner or "none"
+def _agent(arm: Arm, alike: Collection[tuple[str, str]]) -> str:
+    """An agent with what is known of it, but for what both have alike."""
+    known = ", ".join(f"{name} {version}" for name, version in arm.harness.items() if (name, version) not in alike)
+    if known and arm.runner:
+        return f"{arm.runner} ({known})"
+    return known or arm.runner or ("unknown" if arm.is_imported else "none")
 
 
 def _numbered(names: Sequence[str]) -> NDArray[np.int64]:

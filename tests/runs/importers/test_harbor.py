@@ -103,6 +103,20 @@ def test_jobs_can_be_compared(tmp_path):
     found = compare(pair(*rows, common=True))
     assert found.both + found.only_base + found.only_other + found.neither == 8
     assert found.seconds is not None
+    assert found.agents is None
+
+
+def test_a_job_says_which_agent_worked_and_a_comparison_says_when_it_was_another(tmp_path):
+    (run,) = importers.read(JOBS / "fast" / "result.json")
+    assert run.harness == {"asking": "1"}
+    folder = job(tmp_path)
+    for path in folder.glob("*/result.json"):
+        edit(path, lambda value: value["agent_info"].update(version="2"))
+    rows = []
+    for name, path in (("one", JOBS / "fast"), ("two", folder)):
+        (run,) = importers.read(path / "result.json")
+        rows += arms(importers.write(run, tmp_path / name).path)
+    assert compare(pair(*rows, common=True)).agents == ("asking 1", "asking 2")
 
 
 def test_a_job_that_did_not_end_is_refused(tmp_path):

@@ -31,6 +31,7 @@ class _Model(msgspec.Struct):
 
 class _Agent(msgspec.Struct):
     name: str
+    version: str = ""
     model_info: _Model | None = None
 
 
@@ -117,9 +118,15 @@ def _runs(log: Log, found: list[tuple[str, _Trial]]) -> list[Imported]:
             suite=suite,
             size=None,
             results=_results(trials, metric),
+            harness={agent: _versions(trials)},
         )
         for (suite, agent, tier), trials in sorted(arms.items())
     ]
+
+
+def _versions(trials: list[tuple[str, _Trial]]) -> str:
+    """Of the agent: one, unless a job was resumed with another."""
+    return " and ".join(sorted({trial.agent_info.version or "unknown" for _, trial in trials}))
 
 
 def _began(row: tuple[str, _Trial]) -> tuple[float, str]:
