@@ -16,6 +16,7 @@ from fake_runs import record, spent
 from tierwise.analysis import compare
 from tierwise.analysis.arms import arms, choose, matched
 from tierwise.analysis.pairs import pair
+from tierwise.report import comparing
 from tierwise.spec.errors import NotFound, SpecError
 from tierwise.stats import paired_effects
 from written_runs import names, outcomes, run
@@ -99,6 +100,23 @@ def test_runs_without_a_common_task_are_refused(compared):
 def test_runs_that_ended_in_nothing_but_errors_are_refused(compared):
     with pytest.raises(SpecError, match="all ended in errors"):
         compared("++", "!!")
+
+
+def test_first_outputs_are_compared_where_both_runs_know_them(compared):
+    base = [record(name, first_output=0.2 + n % 3 / 10) for n, name in enumerate(names(40))]
+    other = [record(name, first_output=None if n % 4 == 0 else 0.5 + n % 3 / 10) for n, name in enumerate(names(40))]
+    found = compared(base, other)
+    assert found.first_output.difference.tasks.value == pytest.approx(0.3)
+    assert found.first_output.difference.tasks.n == 30
+    assert found.without_first_output == 10
+    assert ("first output, mean", "300 ms", "600 ms", "+300 ms") in [row[:4] for row in comparing.changes(found).rows]
+    assert "not known for 10 pairs that have seconds" in " ".join(comparing.notes(found))
+
+
+def test_runs_that_do_not_know_first_outputs_are_not_compared_in_them(compared):
+    found = compared(*([record(name, first_output=first) for name in names(40)] for first in (0.2, None)))
+    assert (found.first_output, found.without_first_output) == (None, 40)
+    assert "first output" not in str(comparing.changes(found).rows) + " ".join(comparing.notes(found))
 
 
 def test_seconds_and_dollars_are_compared_on_the_same_actions(compared):

@@ -81,9 +81,10 @@ class Upstream(FakeServer):
 def bench(tmp_path, write_tasks):
     """Runs a bench with an agent, given as a Python program or a shell line."""
 
-    def run(upstream, program, *options, tasks=4, question="{n}+1?", shell="", workload=None):
-        config, script = tmp_path / "two.yaml", tmp_path / "agent.py"
-        config.write_text(CONFIG.format(url=upstream.url))
+    def run(upstream, program, *options, tasks=4, question="{n}+1?", shell="", workload=None, config=CONFIG):
+        config_text, config = config, tmp_path / "two.yaml"
+        script = tmp_path / "agent.py"
+        config.write_text(config_text.format(url=upstream.url))
         script.write_text(program)
         lines = [line(f"t {n}/ü", question.format(n=n), n + 1, tags=["sums"]) for n in range(tasks)]
         path = workload or write_tasks(*lines)
@@ -251,10 +252,81 @@ def test_a_run_is_continued_with_the_same_agent_only(bench, tmp_path):
     assert "--runner was" in str(done.exception)
 
 
+VOTES = CONFIG.replace("tiers:", "tiers:\n  max: {{deployment: far, policy: {{majority: {{n: 3}}}}}}")
+
+
+def test_average_mode_is_one_pass_for_each_request_of_an_agent(bench):
+    with in_a_thread(Upstream(right=2)) as upstream:
+        asked = ("--mode", "both", "--repeats", "2")
+        done, directory = bench(upstream, THREE_TURNS, *asked, tasks=3, config=VOTES)
+        assert done.exit_code == 0, done.output
+        produced = upstream.produced.completion
+    rows = {}
+    for record in directory.read_records():
+        rows.setdefault((record.tier, record.mode), []).append(record)
+    assert set(rows) == {("max", "average"), ("max", "max"), ("fast", "both")}
+    for (_, mode), records in rows.items():
+        assert {(record.task, record.repeat) for record in records} == {
+            (f"t {n}/ü", repeat) for n in range(3) for repeat in range(2)
+        }
+        passes = {action.passes for record in records for action in record.agent.actions}
+        assert (passes == {1}) == (mode != "max"), (mode, passes)
+        assert sum(record.is_solved for record in records) == 4
+        assert {record.taken for record in records} == {"request"}
+    every = directory.read_records()
+    assert len({record.action for record in every}) == len(every)  # a session for each
+    assert len({record.seed for record in rows["max", "average"]}) == 6
+    assert sum(record.completion_tokens for record in every) <= produced
+    page = (directory.path / "report.html").read_text()
+    assert "max · average" in page
+    rows_to_compare = ["--base-tier", "max", "--base-mode", "average", "--tier", "max", "--mode", "max"]
+    compared = CliRunner().invoke(app, ["compare", *([str(directory.path)] * 2), *rows_to_compare])
+    assert "average: 1 pass" in compared.output, (compared.output, compared.exception)
+
+
+def test_an_agent_has_all_passes_unless_a_mode_is_named(bench):
+    with in_a_thread(Upstream()) as upstream:
+        _, directory = bench(upstream, THREE_TURNS, tasks=1, config=VOTES)
+    assert {(record.tier, record.mode) for record in directory.read_records()} == {("max", "max"), ("fast", "both")}
+
+
+def test_a_run_is_not_continued_with_a_changed_program(bench, tmp_path):
+    with in_a_thread(Upstream()) as upstream:
+        bench(upstream, THREE_TURNS, "--budget-dollars", "0.001", "--concurrency", "1")
+        asked = len(upstream.asked)
+        done, _ = bench(upstream, THREE_TURNS + "#", "--resume", tmp_path / "run", "--concurrency", "1")
+        assert len(upstream.asked) == asked
+    assert re.search(r"agent\.py was sha256:\w+, now sha256:\w+", str(done.exception))
+
+
+def test_the_agent_of_a_run_is_known_by_its_hashes(bench, tmp_path):
+    with in_a_thread(Upstream()) as upstream:
+        for name, program in (("first", THREE_TURNS), ("second", THREE_TURNS + "#"), ("third", THREE_TURNS)):
+            bench(upstream, program, "--limit", "2")
+            (tmp_path / "run").rename(tmp_path / name)
+    policy, script = tmp_path / "gate.yaml", str(tmp_path / "agent.py")
+    policy.write_text("quality: {margin: 0.9}\n")
+    harness = {name: RunDirectory(tmp_path / name).read_manifest().harness for name in ("first", "second", "third")}
+    assert harness["first"] == harness["third"] != harness["second"]
+    assert {name for name, was in harness["first"].items() if harness["second"][name] != was} == {script}
+
+    def noted(*arguments):
+        return "The agents differ" in CliRunner().invoke(app, [str(one) for one in arguments]).output
+
+    first, second, third = (tmp_path / name for name in harness)
+    assert noted("compare", first, second)
+    assert not noted("compare", first, third)
+    assert noted("gate", second, "--against", first, "--policy", policy)
+    assert not noted("gate", third, "--against", first, "--policy", policy)
+    assert harness["first"][script] in (first / "report.html").read_text()
+    Path(script).write_text(THREE_TURNS + "##")
+    said = CliRunner().invoke(app, ["doctor", "--against", str(first), "--json"]).output
+    assert "what the agent asks, and so every result" in said
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--mode", "average"], "name a tier of the policy `single`"),
         (["--runner", "harbr"], "did you mean 'harbor'"),
         (["--runner", '{"mini-swe-agent": {"turns": 3}}'], "has no environment, which mini_swe_agent needs"),
     ],

@@ -121,6 +121,29 @@ def test_inspect_works_on_terminal_tasks_in_our_sandbox(tmp_path, names):
     assert len(list((directory.path / "agents").glob("*.inspect/*.eval"))) == len(names)
 
 
+@pytest.mark.sandbox
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("runner", "scripted"),
+    [
+        pytest.param("mini-swe-agent", ScriptedAgentModel, marks=needs_mini, id="mini-swe-agent"),
+        pytest.param('{"harbor": {"options": {"max_turns": 8}}}', KeystrokesModel, marks=needs_harbor, id="terminus-2"),
+        pytest.param("inspect", ToolModel, marks=needs_inspect, id="inspect"),
+    ],
+)
+def test_average_mode_is_one_pass_of_every_turn(tmp_path, runner, scripted):
+    config = CONFIG.replace("policy: single", "policy: {{majority: {{n: 3}}}}")
+    with in_a_thread(scripted(TASKS, TWO[:1])) as model:
+        options = ("--runner", runner, "--concurrency", "1", "--mode", "average")
+        done, directory = bench(tmp_path, config.format(url=model.url), copied(tmp_path, TWO), *options)
+        records = directory.read_records()
+        assert done.exit_code == 0, (done.output, [record.why for record in records])
+        assert_joined(records, model, TWO[:1])
+    assert {record.mode for record in records} == {"average"}
+    assert {action.passes for record in records for action in record.agent.actions} == {1}
+    assert directory.read_manifest().harness
+
+
 @needs_inspect
 @pytest.mark.slow
 def test_what_is_submitted_in_inspect_is_the_answer_that_the_check_grades(tmp_path, write_tasks):

@@ -12,6 +12,8 @@ import pytest
 
 from tierwise import __version__
 from tierwise import plan as planning
+from tierwise.runs.exporters import EXPORTERS
+from tierwise.runs.importers import IMPORTERS
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -159,6 +161,12 @@ def test_doctor_says_what_to_do_about_a_cache_that_cannot_be_written(tmp_path):
     done = tierwise("doctor", "--quick", TIERWISE_CACHE="/proc/nowhere")
     assert done.returncode == 1
     assert "TIERWISE_CACHE" in done.stdout
+
+
+@pytest.mark.parametrize(("verb", "table"), [("import", IMPORTERS), ("export", EXPORTERS)])
+def test_the_help_names_the_tools_of_the_table(verb, table):
+    said = " ".join(tierwise(verb, "--help").stdout.replace("│", " ").split())
+    assert f": {', '.join(table)}." in said
 
 
 def test_the_command_line_loads_a_verbs_parts_only_when_the_verb_runs():

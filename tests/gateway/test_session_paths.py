@@ -11,6 +11,7 @@ import pytest
 
 from endpoints import HELLO, tier_of
 from tierwise.gateway.session_path import split
+from tierwise.policies.majority import Majority
 
 BODY = json.dumps({"model": "tier", "messages": HELLO}).encode()
 JSON = {"content-type": "application/json"}
@@ -19,10 +20,15 @@ JSON = {"content-type": "application/json"}
 @pytest.mark.parametrize(
     ("target", "found"),
     [
-        (b"/v1/x/a/chat/completions", (b"/v1/chat/completions", b"a")),
-        (b"/x/a/v1/messages?beta=true", (b"/v1/messages?beta=true", b"a")),
-        (b"/v1/x/a%2Fb.c-d~e/models", (b"/v1/models", b"a/b.c-d~e")),
-        (b"/v1/x/x/x/models", (b"/v1/x/models", b"x")),
+        (b"/v1/x/a/chat/completions", (b"/v1/chat/completions", b"a", b"")),
+        (b"/x/a/v1/messages?beta=true", (b"/v1/messages?beta=true", b"a", b"")),
+        (b"/v1/x/a%2Fb.c-d~e/models", (b"/v1/models", b"a/b.c-d~e", b"")),
+        (b"/v1/x/x/x/models", (b"/v1/x/models", b"x", b"")),
+        (b"/v1/x/a;passes=1/chat/completions", (b"/v1/chat/completions", b"a", b"1")),
+        (b"/x/a;passes=12/v1/messages", (b"/v1/messages", b"a", b"12")),
+        (b"/v1/x/a;b%3Bpasses=1/models", (b"/v1/models", b"a;b;passes=1", b"")),
+        (b"/v1/x/a;passes=/models", None),
+        (b"/v1/x/;passes=1/models", None),
         (b"/v1/x/a", None),
         (b"/v1/x//models", None),
         (b"/v1/x/?a=/models", None),
@@ -51,6 +57,32 @@ def test_anthropic_s_client_names_one_too(serve):
     with anthropic.Anthropic(base_url=f"{endpoint.url}/x/agent-8", api_key="any", max_retries=0) as client:
         client.messages.create(model="tier", messages=HELLO, max_tokens=9)
     assert [record.trace.session for record in endpoint.records] == ["agent-8"]
+
+
+def test_a_base_url_can_bound_the_passes_of_each_request(serve):
+    endpoint = serve(tier_of(Majority(n=3)))
+
+    def ask(base, **extra):
+        with openai.OpenAI(base_url=f"{endpoint.url}/v1/x/{base}", api_key="any", max_retries=0) as client:
+            client.chat.completions.create(model="tier", messages=HELLO, extra_body=extra)
+            client.responses.create(model="tier", input="hello")
+        with anthropic.Anthropic(base_url=f"{endpoint.url}/x/{base}", api_key="any", max_retries=0) as client:
+            client.messages.create(model="tier", messages=HELLO, max_tokens=9)
+        last = endpoint.records[-3:]
+        assert {record.trace.session for record in last} == {base.partition(";")[0]}
+        return [len(record.trace.passes) for record in last]
+
+    assert min(ask("a")) > 1
+    assert ask("b;passes=1") == [1, 1, 1]
+    assert ask("c;passes=2") == [2, 2, 2]
+    assert ask("d;passes=2", tierwise={"budget": {"passes": 1}}) == [1, 2, 2]
+
+
+@pytest.mark.parametrize("passes", ["0", "1001", "one", "-1", "1%30"])
+def test_what_is_no_number_of_passes_is_refused(serve, passes):
+    answer = serve(tier_of()).request("POST", f"/v1/x/a;passes={passes}/chat/completions", BODY, JSON)
+    assert (answer.status, answer.error["param"]) == (400, "passes")
+    assert "allowed are 1 to 1000" in answer.error["message"]
 
 
 @pytest.mark.parametrize("name", ["two%20words", "caf%C3%A9", "x" * 201])

@@ -73,6 +73,42 @@ def test_a_harness_that_is_not_there_is_named_with_how_to_get_it(runner, variabl
         runner.check()
 
 
+def test_the_version_of_a_harness_is_that_of_its_own_python(monkeypatch, tmp_path):
+    python, program = tmp_path / "bin" / "python", tmp_path / "bin" / "mini"
+    python.parent.mkdir()
+    program.touch()
+    python.write_text('#!/bin/sh\necho "2.4.6"\n')
+    python.chmod(0o755)
+    monkeypatch.setenv("TIERWISE_MINI_SWE_AGENT", str(program))
+    assert MiniSweAgent().versions() == {"mini-swe-agent": "2.4.6"}
+    python.write_text("#!/bin/sh\nexit 1\n")
+    with pytest.raises(SpecError, match="no package mini-swe-agent"):
+        MiniSweAgent().versions()
+
+
+def test_a_harbor_without_a_python_is_known_by_the_hash_of_its_program(monkeypatch, tmp_path):
+    program = tmp_path / "harbor"
+    program.write_text("one")
+    monkeypatch.setenv("TIERWISE_HARBOR", str(program))
+    one = Harbor().versions()["harbor"]
+    program.write_text("two")
+    assert one.startswith("sha256:")
+    assert Harbor().versions()["harbor"] not in (one, "unknown")
+
+
+@pytest.mark.parametrize("line", ["sh {file} --fast", "FAST=1 python '{file}'", "exec {file}"])
+def test_a_command_is_known_by_its_line_and_by_its_files(line, tmp_path):
+    path = tmp_path / "agent.py"
+    path.write_text("1")
+    command = Command(line.format(file=path))
+    one = command.versions()
+    path.write_text("2")
+    two = command.versions()
+    assert {name for name in one if one[name] != two[name]} == {str(path)}
+    assert Command(command.line + " ").versions()["command"] != one["command"]
+    assert Command("echo 'open").versions().keys() == {"command"}
+
+
 RAN = Ran(code=0, timed_out=False, seconds=40.0, said="said")
 SPAN = {"started_at": "2026-11-30T10:00:00Z", "finished_at": "2026-11-30T10:00:07.500Z"}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -17,6 +18,7 @@ from tierwise.runs.importers.log import ImportOptions
 from tierwise.runs.records import tags_of
 from tierwise.spec.errors import NotFound, SpecError
 
+FIXTURE = Path(__file__).with_name("fixtures") / "promptfoo" / "results.json"
 KEPT = ("outcome", "answer", "prompt_tokens", "cached_tokens", "completion_tokens", "dollars", "seconds")
 
 
@@ -45,7 +47,8 @@ def tierwise(*arguments):
 def exported(directory, tool, out):
     done = tierwise("export", directory.path, "--as", tool, "--out", out)
     assert done.exit_code == 0, done.output
-    return sorted(path for path in out.rglob("*") if path.suffix in (".eval", ".jsonl"))
+    suffix = {"inspect": ".eval", "lm-eval": ".jsonl", "promptfoo": ".json"}[tool]
+    return sorted(path for path in out.rglob("*") if path.suffix == suffix)
 
 
 def refused(directory, tool, out):
@@ -88,7 +91,50 @@ def test_a_log_of_inspect_has_all_that_counts(whole, tmp_path):
     assert found["b/../ü x", 1].why == "connection lost"
 
 
-@pytest.mark.parametrize("tool", ["inspect", "lm-eval"])
+def test_results_of_promptfoo_have_all_that_its_format_carries(whole, tmp_path):
+    (path,) = exported(whole, "promptfoo", tmp_path / "logs")
+    found = results(path)
+    assert len(found) == 6
+    for one in whole.read_records():
+        back = found[one.task, one.repeat]
+        for name in ("answer", "prompt_tokens", "completion_tokens", "dollars"):
+            assert getattr(back, name) == getattr(one, name), (name, one.task, one.repeat)
+        assert (back.cluster, back.tags, back.finish) == (one.cluster, ("sums",), one.finish)
+        assert back.outcome == ("incorrect" if one.outcome == "no_answer" else one.outcome)
+        assert back.seconds == (None if one.outcome == "error" else pytest.approx(one.seconds))
+    assert found["b/../ü x", 1].why == "connection lost"
+
+
+def test_spend_of_nothing_is_known_in_results_of_promptfoo(tmp_path):
+    records = [answered("a", dollars=0.0), answered("b", dollars=None)]
+    (path,) = exported(run(tmp_path / "run", records), "promptfoo", tmp_path / "logs")
+    assert {name: one.dollars for (name, _), one in results(path).items()} == {"a": 0.0, "b": None}
+
+
+def test_results_of_promptfoo_become_the_same_results_again(tmp_path):
+    logs, back = tmp_path / "logs", tmp_path / "back"
+    assert tierwise("import", FIXTURE, "--out", back, "--cluster", "group").exit_code == 0
+    for path in sorted(back.iterdir()):
+        (again,) = exported(RunDirectory(path), "promptfoo", logs / path.name)
+        (twice,) = read(again, options=ImportOptions(cluster="cluster"))
+        (once,) = (one for one in read(FIXTURE, options=ImportOptions(cluster="group")) if one.tier == twice.tier)
+        kept = (
+            "task",
+            "repeat",
+            "outcome",
+            "answer",
+            "finish",
+            "cluster",
+            "prompt_tokens",
+            "completion_tokens",
+            "dollars",
+        )
+        one, other = ({name: [getattr(row, name) for row in run.results] for name in kept} for run in (once, twice))
+        assert one == other
+        assert [row.seconds for row in twice.results] == pytest.approx([row.seconds for row in once.results])
+
+
+@pytest.mark.parametrize("tool", ["inspect", "lm-eval", "promptfoo"])
 def test_import_of_export_compares_equal(tmp_path, tool):
     records = [answered(f"t{n:03}", "correct" if n % 3 else "incorrect") for n in range(60)]
     directory = run(tmp_path / "run", records)
@@ -102,7 +148,7 @@ def test_import_of_export_compares_equal(tmp_path, tool):
     again = {one.task: one for one in RunDirectory(back).read_records()}
     for one in directory.read_records():
         assert again[one.task].outcome == one.outcome
-        if tool == "inspect":
+        if tool != "lm-eval":
             assert again[one.task].completion_tokens == one.completion_tokens
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -47,6 +47,8 @@ class Arm:
     """Whether the run has ended, completely or not: no records will be added."""
     runner: str = ""
     """The agent that worked on the tasks; empty if each was one action."""
+    harness: Mapping[str, str] = field(default_factory=dict)
+    """Versions and hashes of the agent; empty if there was none, and in runs of earlier versions."""
 
     @property
     def name(self) -> str:
@@ -105,6 +107,7 @@ def arms(path: Path) -> list[Arm]:
             is_timed=not manifest.is_imported or _has_times(found.values()),
             has_ended=manifest.ended is not None,
             runner=manifest.settings.runner,
+            harness=manifest.harness,
         )
         for variant, found in by_variant.items()
     ]

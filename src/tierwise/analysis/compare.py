@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from tierwise.analysis.pairs import grouping, priced, solved, timed, values
+from tierwise.analysis.pairs import begun, grouping, priced, solved, timed, values
 from tierwise.spec.errors import SpecError
 from tierwise.stats import estimates
 from tierwise.stats.multiplicity import SIGNIFICANT
@@ -72,6 +72,10 @@ class Comparison:
     p50: Estimate | None
     """The difference of the medians of the same actions."""
     p95: Estimate | None
+    first_output: Spend | None
+    """Seconds until the first output, of those of these actions where both runs know them; None if there are none."""
+    without_first_output: int
+    """Actions that both answered, with measured seconds, whose first output is not known in one of the two."""
     dollars: Spend | None
     """Of actions whose cost is known in both."""
     unreported: int
@@ -84,8 +88,8 @@ class Comparison:
     gained: list[str]
     """Tasks that only the other solved."""
     lost: list[str]
-    runners: tuple[str, str] | None = None
-    """The agents of both runs, if they differ; empty for a run whose tasks were single actions."""
+    agents: tuple[str, str] | None = None
+    """The agents of both runs with their versions, if they differ; "none" for a run whose tasks were single actions."""
 
     @property
     def population(self) -> Population:
@@ -121,6 +125,7 @@ def compare(pairs: Pairs, population: Population | None = None) -> Comparison:
     base, other = solved(pairs, checked)
     both, only_other, only_base, neither = crossed(base, other)
     answered, known = timed(pairs), priced(pairs)
+    streamed = begun(pairs, answered)
     seconds, dollars = values(pairs, answered, "seconds"), values(pairs, known, "dollars")
     first_repeats = values(pairs, [unit for unit in answered if unit.repeat == 0], "seconds")
     p50, p95 = quantile_changes(first_repeats, (0.5, 0.95))
@@ -142,6 +147,8 @@ def compare(pairs: Pairs, population: Population | None = None) -> Comparison:
         seconds=spend(seconds, grouping(pairs, answered, population)),
         p50=p50,
         p95=p95,
+        first_output=spend(values(pairs, streamed, "first_output"), grouping(pairs, streamed, population)),
+        without_first_output=len(answered) - len(streamed),
         dollars=spend(dollars, grouping(pairs, known, population)),
         unreported=len(graded) - len(known),
         is_grouped=groups.shown is not None,
@@ -149,7 +156,7 @@ def compare(pairs: Pairs, population: Population | None = None) -> Comparison:
         changed=dict(pairs.changed),
         gained=gained,
         lost=lost,
-        runners=None if pairs.base.runner == pairs.other.runner else (pairs.base.runner, pairs.other.runner),
+        agents=pairs.agents,
     )
 
 

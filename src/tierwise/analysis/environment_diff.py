@@ -84,7 +84,7 @@ async def environment_diff(manifest: Manifest) -> EnvironmentDiff:
     """
     if manifest.settings.arrival == IMPORTED:
         raise SpecError(f"run {manifest.run} was imported from another tool, so its machine is not known")
-    found = [*_versions(manifest), *_machines(manifest, machines.machine())]
+    found = [*_versions(manifest), *_harness(manifest), *_machines(manifest, machines.machine())]
     notes = []
     if manifest.url:
         notes.append(f"the tiers ran at {manifest.url}: processor, GPUs and packages are those of the bench's machine")
@@ -124,6 +124,22 @@ def _versions(manifest: Manifest) -> Iterator[Difference]:
         if was != now:
             changes = _effect_of(name, manifest) if name in _ENGINES_OF else _BY_PACKAGE.get(name)
             yield _differs(name, was, now, changes or _NOT_ANSWERS, matters=changes is not None)
+
+
+def _harness(manifest: Manifest) -> Iterator[Difference]:
+    """How the agent here differs from the run's. A run of an earlier version does not say what it was."""
+    if not manifest.harness:
+        return
+    from tierwise.runners import parse_runner  # noqa: PLC0415 - few runs have one
+
+    try:
+        here = parse_runner(manifest.settings.runner).member.versions()
+    except SpecError as error:
+        yield _differs("the agent", manifest.settings.runner, f"cannot run: {error}", "everything")
+        return
+    for name, was in manifest.harness.items():
+        if (now := here.get(name, "not here")) != was:
+            yield _differs(f"agent: {name}", was, now, "what the agent asks, and so every result")
 
 
 def _effect_of(package: str, manifest: Manifest) -> str | None:

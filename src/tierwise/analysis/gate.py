@@ -141,6 +141,8 @@ class Gate:
     """Tasks that differ between the runs, as intended, with the keys that differ."""
     gained: list[str]
     lost: list[str]
+    agents: tuple[str, str] | None = None
+    """As in `Comparison`."""
 
     @property
     def verdict(self) -> GateVerdict:
@@ -201,6 +203,7 @@ def gate(pairs: Pairs, policy: GatePolicy, *, is_sequential: bool = False) -> Ga
         changed=dict(pairs.changed),
         gained=gained,
         lost=lost,
+        agents=pairs.agents,
     )
 
 

@@ -51,6 +51,20 @@ class Pairs:
         """Those of tasks that have a check; an answer without one is neither right nor wrong."""
         return tuple(unit for unit in self.graded if self.has_check(unit))
 
+    @property
+    def agents(self) -> tuple[str, str] | None:
+        """The agents of both rows, if they are known to differ; "none" where each task was one action.
+
+        Only what differs of one agent is named. A run of an earlier version does not say which version it was, and
+        neither do the logs of most tools.
+        """
+        base, other = self.base, self.other
+        is_known = all(bool(arm.harness) or not (arm.runner or arm.is_imported) for arm in (base, other))
+        if base.runner == other.runner and (base.harness == other.harness or not is_known):
+            return None
+        alike = set(base.harness.items() & other.harness.items()) if base.runner == other.runner else set()
+        return _agent(base, alike), _agent(other, alike)
+
     def has_check(self, unit: Unit) -> bool:
         return all(record.outcome != TrialOutcome.UNLABELLED for record in self.both(unit))
 
@@ -150,12 +164,17 @@ def timed(pairs: Pairs) -> list[Unit]:
     ]
 
 
+def begun(pairs: Pairs, units: Sequence[Unit]) -> list[Unit]:
+    """Those of some pairs whose first output is known in both."""
+    return [unit for unit in units if all(record.first_output is not None for record in pairs.both(unit))]
+
+
 def priced(pairs: Pairs) -> list[Unit]:
     """The pairs that were both graded, with known costs."""
     return [unit for unit in pairs.graded if all(record.dollars is not None for record in pairs.both(unit))]
 
 
-def values(pairs: Pairs, units: Sequence[Unit], name: Literal["seconds", "dollars"]) -> Floats:
+def values(pairs: Pairs, units: Sequence[Unit], name: Literal["seconds", "first_output", "dollars"]) -> Floats:
     """Two rows: the base's and the other's."""
     found = [[getattr(record, name) for record in pairs.both(unit)] for unit in units]
     return np.array(found, dtype=float).reshape(-1, 2).T
@@ -179,6 +198,14 @@ def grouping(pairs: Pairs, units: Sequence[Unit], population: Population | None)
         tasks=_numbered(tasks) if len(set(tasks)) < len(tasks) else None,
         clusters=_numbered([str(name) for name in names]) if has_clusters and population != "tasks" else None,
     )
+
+
+def _agent(arm: Arm, alike: Collection[tuple[str, str]]) -> str:
+    """An agent with what is known of it, but for what both have alike."""
+    known = ", ".join(f"{name} {version}" for name, version in arm.harness.items() if (name, version) not in alike)
+    if known and arm.runner:
+        return f"{arm.runner} ({known})"
+    return known or arm.runner or ("unknown" if arm.is_imported else "none")
 
 
 def _numbered(names: Sequence[str]) -> NDArray[np.int64]:

@@ -138,6 +138,7 @@ class AgentBench:
             key=self.key,
             session=session,
             model=trial.variant.tier,
+            passes=1 if trial.variant.mode == "average" else None,
             seed=trial.seed,
             seconds=self.seconds,
             log=self.logs / f"{session}.log",

@@ -391,5 +391,6 @@ def _new_manifest(job: BenchJob) -> Manifest:
         settings=job.settings,
         versions=machines.versions(),
         packages=machines.packages(),
+        harness={} if job.runner is None else job.runner.member.versions(),
         machine=machines.machine(),
     )

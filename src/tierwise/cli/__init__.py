@@ -44,6 +44,7 @@ from tierwise.cli import (
     whatif,
     workload,
 )
+from tierwise.cli.options import NamingCommand
 from tierwise.spec.errors import SpecError, TierwiseError
 from tierwise.spec.printable import printable
 from tierwise.spec.version import __version__
@@ -80,8 +81,8 @@ app.command()(whatif.whatif)
 app.command()(compare.compare)
 app.command()(gate.gate)
 app.command()(watch.watch)
-app.command("import")(importing.import_)
-app.command()(exporting.export)
+app.command("import", cls=NamingCommand)(importing.import_)
+app.command(cls=NamingCommand)(exporting.export)
 app.add_typer(moe.app, name="moe")
 app.add_typer(keys.app, name="keys")
 app.add_typer(ledger.app, name="ledger")

@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 Tiers = Annotated[
     list[str] | None, typer.Option(help="Measure this tier or route; can be repeated. Default: all tiers.")
 ]
-WhichModes = Annotated[Modes, typer.Option(help="One pass, all passes that the tier's policy may use, or both.")]
+WhichModes = Annotated[
+    Modes | None,
+    typer.Option(
+        help="One pass, all passes that the tier's policy may use, or both. Default: both; max where an agent works, "
+        "because each mode is a run of its own there."
+    ),
+]
 Repeats = Annotated[
     int,
     typer.Option(help="Times to run each task in each row, each time with a different seed.", min=1, max=MAX_REPEATS),
@@ -86,7 +92,7 @@ def bench(
     file: ConfigPath,
     workload: WorkloadPath,
     tier: Tiers = None,
-    mode: WhichModes = Modes.BOTH,
+    mode: WhichModes = None,
     seed: Seed = 0,
     limit: Limit = None,
     repeats: Repeats = 1,
@@ -122,7 +128,7 @@ def bench(
     plan, tasks = planning.load(file), load(workload).first(limit)
     tiers = chosen_tiers(plan, tier or [])
     require_checks(tasks)
-    agent = agent_of(runner, tasks, mode)
+    agent = agent_of(runner, tasks)
     bring_for_run(plan, url)
     pace: dict[str, Any] = {"concurrency": concurrency, "arrival": arrival, "repeats": repeats, "warm_up": warm_up}
     directory = directory_of(out, resume, f"{file.stem}-{workload.stem}")
@@ -130,7 +136,7 @@ def bench(
         config=file,
         workload=tasks,
         tiers=tiers,
-        mode=mode.value if agent is None else "max",
+        mode=modes_of(mode, agent).value,
         settings=settings_for(tasks, seed=seed, timeout=timeout, runner=agent, **pace),
         directory=directory,
         ledger=ledger or directory.path / "ledger.db",
@@ -144,23 +150,22 @@ def bench(
     raise typer.Exit(run(job, as_json=as_json))
 
 
-def agent_of(text: str, tasks: Workload, mode: Modes) -> RunnerChoice | None:
+def modes_of(mode: Modes | None, agent: RunnerChoice | None) -> Modes:
+    """The modes to measure, where none is named: both come from one action, but not from one agent's work."""
+    return mode or (Modes.BOTH if agent is None else Modes.MAX)
+
+
+def agent_of(text: str, tasks: Workload) -> RunnerChoice | None:
     """The agent that works on a workload: that of `--runner`, else the workload's; None without one.
 
     Raises:
-        SpecError: it cannot run here, tasks need another, or average mode was asked for.
+        SpecError: it cannot run here, or tasks need another.
     """
     from tierwise.bench.bench_job import require_runner
     from tierwise.runners import parse_runner
-    from tierwise.spec.errors import SpecError
 
     agent = parse_runner(text) if text else tasks.header.runner
     require_runner(tasks, agent)
-    if agent is not None and mode is Modes.AVERAGE:
-        raise SpecError(
-            "an agent's requests get all passes that a tier may use; for one pass, name a tier of the policy `single`",
-            field="--mode",
-        )
     return agent
 
 

@@ -24,9 +24,7 @@ def export(
     run: Annotated[Path, typer.Argument(help="Folder of a run, from `tierwise bench` or `tierwise import`.")],
     kind: Annotated[
         str,
-        typer.Option(
-            "--as", parser=name_of(_tools), metavar="TOOL", help="The tool whose log is written, such as inspect."
-        ),
+        typer.Option("--as", parser=name_of(_tools), metavar="TOOL", help="The tool whose log is written: {names}."),
     ],
     out: Annotated[Path, typer.Option(help="New directory for the logs.")],
     as_json: AsJson = False,

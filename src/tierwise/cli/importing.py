@@ -32,7 +32,7 @@ def import_(
         typer.Option(
             parser=name_of(_tools),
             metavar="TOOL",
-            help="The tool that wrote the files, such as inspect. By default recognised from their content.",
+            help="The tool that wrote the files: {names}. By default recognised from their content.",
         ),
     ] = None,
     metric: Annotated[
@@ -49,7 +49,7 @@ def import_(
     as_json: AsJson = False,
 ) -> None:
     """Import results of other tools as runs, which compare, gate and replay read: evaluation harnesses, agent runners
-    and load tools. `--kind ?` names them.
+    and load tools.
 
     Exit codes: 0 imported, 2 a file is invalid and nothing was written.
     """

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -42,7 +43,9 @@ class Style(StrEnum):
 
 
 def name_of(names: Callable[[], Iterable[str]]) -> Callable[[str], str]:
-    """A parser for the name of a member of a family, whose table `names` imports only when a name is given."""
+    """A parser for the name of a member of a family, whose table `names` imports only when it is needed: when a name is
+    given, and for the help of a `NamingCommand`.
+    """
 
     def name(value: str) -> str:
         known = list(names())
@@ -50,7 +53,20 @@ def name_of(names: Callable[[], Iterable[str]]) -> Callable[[str], str]:
             raise typer.BadParameter(f"{value!r} is not one of {', '.join(known)}")
         return value
 
+    name.names = names  # type: ignore[attr-defined]
     return name
+
+
+class NamingCommand(TyperCommand):
+    """A command whose help names the members of families: `{names}` in the help of an option that `name_of` parses."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:  # Typer's click is its own or the package, by its version
+        """Write the help. Only now the tables are imported."""
+        option: Any
+        for option in self.params:
+            if names := getattr(getattr(option.type, "func", None), "names", None):
+                option.help = option.help.replace("{names}", ", ".join(names()))
+        super().format_help(ctx, formatter)
 
 
 ConfigPath = Annotated[Path, typer.Argument(help="A config file, such as tierwise.yaml.")]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 import shlex
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -16,6 +15,7 @@ from tierwise.environments import dockerfile
 from tierwise.environments.sandbox import Sandbox
 from tierwise.environments.task import AgentTask
 from tierwise.environments.transfer import TransferError, read, upload
+from tierwise.environments.trial import reward_of
 from tierwise.spec.errors import SpecError
 
 LOGS = ("/logs/agent", "/logs/verifier", "/logs/artifacts")
@@ -138,11 +138,9 @@ def _reward(task: AgentTask, path: str, text: str) -> float:
     try:
         said = json.loads(text)
         values = said if isinstance(said, dict) else {"reward": said}
-        reward = float(values["reward"]) if "reward" in values else sum(map(float, values.values())) / len(values)
-    except (ValueError, TypeError, ZeroDivisionError) as error:
-        raise SpecError(
-            f"{task.folder}: {path} holds {text.strip()[:80]!r}, which is no reward", field="tests"
-        ) from error
-    if not math.isfinite(reward):
+        reward = reward_of(values)
+    except ValueError:
+        reward = None
+    if reward is None:
         raise SpecError(f"{task.folder}: {path} holds {text.strip()[:80]!r}, which is no reward", field="tests")
     return reward

@@ -17,7 +17,7 @@ from tierwise.gateway.exchange import HungUp
 from tierwise.gateway.headers import RequestHeaders
 from tierwise.gateway.refusing import Refusals
 from tierwise.gateway.reply import FIRST_BYTES_SECONDS, EventStream, send_encoded
-from tierwise.gateway.wire import in_session
+from tierwise.gateway.wire import in_session, within_passes
 from tierwise.spec.call import Chunk
 from tierwise.spec.errors import Stopping, TierwiseError
 
@@ -80,6 +80,8 @@ class ApiEndpoint:
                 asked = in_session(
                     request.parsed, given.session, given.session_dollars, given.session_passes, given.path_session
                 )
+                if given.path_passes:
+                    asked = within_passes(asked, given.path_passes)
                 if forwarded := given.forwarded:
                     asked = replace(asked, prompt=replace(asked.prompt, headers=forwarded))
                 context = self._lifecycle.receive(trace, asked, ids)

@@ -6,7 +6,7 @@ import re
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Self, TypeAlias
 
-from tierwise.gateway.session_path import IN_PATH
+from tierwise.gateway.session_path import IN_PATH, PASSES_IN_PATH
 from tierwise.keys.ceilings import DOLLARS, PASSES
 from tierwise.spec.values import frozen_value
 
@@ -56,6 +56,8 @@ class RequestHeaders:
     validates it."""
     path_session: str = ""
     """The session that the path names; `wire.in_session` refuses another one beside it."""
+    path_passes: str = ""
+    """Passes that the path allows each request, as it was sent: `wire.within_passes` validates it."""
 
     @classmethod
     def of(cls, headers: RawHeaders) -> Self:
@@ -75,6 +77,7 @@ class RequestHeaders:
             request_id=_matching(_ID, found.get(b"x-request-id", "")),
             session=found.get(_SESSION, "") or of_client,
             path_session=in_path,
+            path_passes=found.get(PASSES_IN_PATH, ""),
             session_dollars=found.get(_DOLLARS, ""),
             session_passes=found.get(_PASSES, ""),
             traceparent=traceparent,
@@ -99,6 +102,7 @@ _READ = frozenset(
         b"traceparent",
         b"tracestate",
         IN_PATH,
+        PASSES_IN_PATH,
         _SESSION,
         _DOLLARS,
         _PASSES,

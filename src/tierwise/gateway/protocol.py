@@ -18,7 +18,7 @@ from tierwise.gateway.bounded_http import PROTOCOL_LOG, BoundedHttpProtocol
 from tierwise.gateway.exchange import Answering, HttpExchange
 from tierwise.gateway.headers import RawHeaders
 from tierwise.gateway.pacing import Pacer
-from tierwise.gateway.session_path import IN_PATH, split
+from tierwise.gateway.session_path import IN_PATH, PASSES_IN_PATH, split
 
 HEAD_SECONDS = 30.0
 """Time limit for the head of a request, from the connection or from its first byte on a kept connection."""
@@ -109,8 +109,10 @@ class HttpProtocol(BoundedHttpProtocol):
     def on_headers_complete(self) -> None:
         self._has_parsed = True
         if (found := split(self.url)) is not None:
-            self.url, session = found
-            self.headers.append((IN_PATH, session))
+            self.url = found.target
+            self.headers.append((IN_PATH, found.session))
+            if found.passes:
+                self.headers.append((PASSES_IN_PATH, found.passes))
         answering = self._answering()
         if answering is None:
             self._reading = None

@@ -219,6 +219,19 @@ def in_session(
     return found if ceilings is None else replace(found, ceilings=ceilings)
 
 
+def within_passes(asked: ParsedRequest, passes: str) -> ParsedRequest:
+    """The request with the budget of passes that its path names, or with its own if that is tighter.
+
+    Raises:
+        SpecError: it is no number of passes.
+    """
+    try:
+        bound = msgspec.convert({"passes": int(passes)}, Budget)
+    except ValueError as error:
+        raise SpecError(f"the path says passes={passes!r}; allowed are 1 to 1000", field="passes") from error
+    return replace(asked, budget=asked.budget.within(bound))
+
+
 def _in_session(asked: ParsedRequest, named: str) -> ParsedRequest:
     try:
         session = msgspec.convert(named, SessionId)

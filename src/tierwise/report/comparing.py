@@ -31,6 +31,9 @@ def changes(found: Comparison) -> Grid:
             if estimate is not None
         ]
         rows += _ratio("seconds, ratio", found.seconds)
+    if found.first_output is not None:
+        rows.append(_spend("first output", found.first_output, seconds))
+        rows += _ratio("first output, ratio", found.first_output)
     if found.dollars is not None:
         rows.append(_spend("dollars", found.dollars, dollars))
         rows += _ratio("dollars, ratio", found.dollars)
@@ -125,14 +128,11 @@ def notes(found: Comparison) -> Iterable[str]:
             f"Infrastructure errors: {found.errors_base} in the first, {found.errors_other} in the second. They are "
             f"left out above{counted}."
         )
+    if found.first_output is not None and found.without_first_output:
+        yield f"When the first output came is not known for {found.without_first_output} pairs that have seconds."
     if found.dollars is not None and found.unreported:
         yield f"The costs of {found.unreported} pairs are unknown; they are left out of the costs above."
-    if found.runners is not None:
-        first, second = (runner or "none" for runner in found.runners)
-        yield (
-            f"The agents differ: {first} in the first, {second} in the second. A difference may be theirs, and not the "
-            "tiers'."
-        )
+    yield from agents(found.agents)
     yield from changed_tasks(found.changed)
     yield population(found.population, found.clusters)
     if found.quality is not None and found.quality.clusters is not None:
@@ -148,6 +148,15 @@ def population(described: Population, clusters: int | None) -> str:
         count = "" if clusters is None else f" ({clusters} of them{few})"
         return f"{text}{count}; those of p50 and p95 describe new tasks."
     return f"{text}. On the answers that were recorded, the change is exact."
+
+
+def agents(differ: tuple[str, str] | None) -> Iterable[str]:
+    """That the agents of two runs differ: an agent is part of the mode that a score is measured in."""
+    if differ is not None:
+        yield (
+            f"The agents differ: {differ[0]} in the first, {differ[1]} in the second. A difference may be theirs, and "
+            "not the tiers'."
+        )
 
 
 def changed_tasks(changed: Mapping[str, Sequence[str]]) -> Iterable[str]:

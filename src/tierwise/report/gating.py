@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
-from tierwise.report.comparing import changed_tasks, flips, times
+from tierwise.report.comparing import agents, changed_tasks, flips, times
 from tierwise.report.grid import Grid, escaped
 from tierwise.report.numbers import UNKNOWN, dollars, interval, points, seconds, value
 
@@ -74,6 +74,7 @@ def notes(found: Gate) -> Iterable[str]:
         yield f"{found.errors} pairs had infrastructure errors; they are left out of the figures above."
     if found.not_run:
         yield f"{found.not_run} of {found.planned} tasks were not run in both."
+    yield from agents(found.agents)
     yield from changed_tasks(found.changed)
     if found.is_sequential:
         yield (

@@ -6,14 +6,15 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import msgspec
 
 from tierwise.environments import AgentTask
+from tierwise.environments.trial import TrialResult, reward_of
 from tierwise.runners.program import Ran, run
+from tierwise.runners.pythons import beside, installed
 from tierwise.runners.work import Finished, RunnerFailed, Work
 from tierwise.spec.errors import SpecError
 
@@ -47,6 +48,11 @@ class Harbor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """
         _program()
 
+    def versions(self) -> dict[str, str]:
+        """As `Runner.versions`. Harbor's version is also that of its own agents."""
+        program = Path(_program())
+        return installed(beside(program), "harbor", program)
+
     async def attempt(self, work: Work) -> Finished:
         """As `Runner.attempt`."""
         if (task := work.environment) is None:
@@ -72,28 +78,6 @@ class Harbor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return line
 
 
-class _Exception(msgspec.Struct):
-    exception_type: str
-    exception_message: str = ""
-
-
-class _Verified(msgspec.Struct):
-    rewards: dict[str, float] | None = None
-
-
-class _Span(msgspec.Struct):
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
-
-
-class _Result(msgspec.Struct):
-    """What is used of a trial's `result.json`."""
-
-    verifier_result: _Verified | None = None
-    exception_info: _Exception | None = None
-    agent_execution: _Span | None = None
-
-
 def finished(result: bytes, ran: Ran) -> Finished:
     """How a trial of Harbor's ended.
 
@@ -105,21 +89,21 @@ def finished(result: bytes, ran: Ran) -> Finished:
         RunnerFailed: it broke off, so that nothing is known about the tier.
     """
     try:
-        said = msgspec.json.decode(result, type=_Result)
-    except msgspec.DecodeError as error:
+        said = msgspec.json.decode(result, type=TrialResult)
+        reward = reward_of(said.rewards)
+    except ValueError as error:
         raise RunnerFailed(f"harbor wrote a result that cannot be read: {error}") from error
-    broke = said.exception_info
-    timed_out = broke is not None and broke.exception_type == "AgentTimeoutError"
-    rewards = (said.verifier_result.rewards if said.verifier_result is not None else None) or {}
-    if (broke is not None and not timed_out) or not rewards:
-        why = "it has no reward" if broke is None else f"{broke.exception_type}: {broke.exception_message[:500]}"
+    if said.broke is not None or reward is None:
+        why = "it has no reward" if said.broke is None else said.broke.why[:500]
         raise RunnerFailed(f"harbor's trial broke off: {why}")
-    span = said.agent_execution or _Span()
-    seconds = ran.seconds
-    if span.started_at is not None and span.finished_at is not None:
-        seconds = (span.finished_at - span.started_at).total_seconds()
-    reward = rewards["reward"] if "reward" in rewards else sum(rewards.values()) / len(rewards)
-    return Finished(seconds=seconds, code=0, timed_out=timed_out, said=ran.said, reward=reward)
+    return Finished(
+        seconds=ran.seconds if said.seconds is None else said.seconds,
+        code=0,
+        timed_out=said.timed_out,
+        said=ran.said,
+        reward=reward,
+        tests="\n".join(one.why for one in said.exceptions),
+    )
 
 
 def _results(folder: Path) -> list[bytes]:

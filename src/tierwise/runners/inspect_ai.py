@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 import msgspec
 
 from tierwise.runners.outside import work_outside
-from tierwise.runners.pythons import python_of
+from tierwise.runners.pythons import installed, python_of
 from tierwise.runners.work import Finished, Work
 
 PROGRAM = "TIERWISE_INSPECT"
@@ -31,6 +31,10 @@ class Inspect(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         SpecError: it is not installed.
         """
         _python()
+
+    def versions(self) -> dict[str, str]:
+        """As `Runner.versions`."""
+        return installed(_python(), "inspect-ai")
 
     async def attempt(self, work: Work) -> Finished:
         """As `Runner.attempt`. Its log is in the run's folder, beside what it printed."""

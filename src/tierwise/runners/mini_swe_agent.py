@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 import msgspec
 
 from tierwise.runners.outside import work_outside
-from tierwise.runners.pythons import python_of
+from tierwise.runners.pythons import installed, python_of
 from tierwise.runners.work import Finished, Work
 
 PROGRAM = "TIERWISE_MINI_SWE_AGENT"
@@ -33,6 +33,10 @@ class MiniSweAgent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         SpecError: it is not installed.
         """
         _python()
+
+    def versions(self) -> dict[str, str]:
+        """As `Runner.versions`."""
+        return installed(_python(), "mini-swe-agent")
 
     async def attempt(self, work: Work) -> Finished:
         """As `Runner.attempt`."""

@@ -27,6 +27,7 @@ class Work:
         key: of the endpoint; empty if it needs none.
         session: which the base URL names, so that everything that the agent asks belongs to the task.
         model: the tier to ask.
+        passes: that each request may spend; None for all that the tier's policy may use.
         seed: of the draw.
         seconds: time limit.
         log: the file that gets what the agent printed.
@@ -42,16 +43,21 @@ class Work:
     seed: int
     seconds: float
     log: Path
+    passes: int | None = None
 
     @property
     def base_url(self) -> str:
         """The base URL for clients in OpenAI's format."""
-        return f"{self.url}/v1/x/{self.session}"
+        return f"{self.url}/v1/x/{self._named}"
 
     @property
     def anthropic_url(self) -> str:
         """The base URL for clients in Anthropic's format, which add `/v1/messages`."""
-        return f"{self.url}/x/{self.session}"
+        return f"{self.url}/x/{self._named}"
+
+    @property
+    def _named(self) -> str:
+        return self.session if self.passes is None else f"{self.session};passes={self.passes}"
 
     @property
     def limit(self) -> float:
@@ -104,6 +110,13 @@ class Runner(Protocol):
 
         Raises:
             SpecError: what is missing, and how to get it.
+        """
+
+    def versions(self) -> dict[str, str]:
+        """What the agent is on this machine: a version or a hash for each of its parts, by name.
+
+        Raises:
+            SpecError: it cannot be found out.
         """
 
     async def attempt(self, work: Work) -> Finished:

@@ -143,6 +143,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """Versions of Tierwise, Python and the installed engines on the machine that ran the bench."""
     packages: dict[str, str] = {}
     """Versions of the other packages that Tierwise depends on there, graders included."""
+    harness: dict[str, str] = {}
+    """What the agent of `settings.runner` was: versions of its packages, or hashes of its command line and files. In an
+    imported run, the agent that the log names."""
     machine: RunMachine
     sessions: list[RunSession] = []
     suite: SuitePart | None = None

@@ -9,7 +9,7 @@ import msgspec
 from tierwise.spec.errors import SpecError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from tierwise.runs.directory import Manifest, Planned
 
@@ -65,10 +65,16 @@ def _differences(before: Manifest, now: Manifest) -> Iterable[str]:
     if bool(before.url) != bool(now.url):
         then, here = (manifest.url or "launched by the bench" for manifest in (before, now))
         yield f"the endpoint was {then}, now {here} (--url)"
-    for name in sorted(before.versions.keys() | now.versions.keys()):
-        then_, here_ = before.versions.get(name, "absent"), now.versions.get(name, "absent")
-        if then_ != here_:
-            yield f"{name} was {then_}, now {here_}"
+    yield from _version_differences(before.versions, now.versions)
+    if before.harness and before.settings.runner == now.settings.runner:  # earlier versions did not record it
+        yield from _version_differences(before.harness, now.harness)
+
+
+def _version_differences(before: Mapping[str, str], now: Mapping[str, str]) -> Iterable[str]:
+    for name in sorted(before.keys() | now.keys()):
+        then, here = before.get(name, "absent"), now.get(name, "absent")
+        if then != here:
+            yield f"{name} was {then}, now {here}"
 
 
 def _pool_differences(before: Manifest, now: Manifest) -> Iterable[str]:

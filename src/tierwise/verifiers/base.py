@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from pathlib import Path
+from typing import ClassVar, Self
 
 import msgspec
 
@@ -42,6 +43,14 @@ class BaseVerifier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     def is_ready(self) -> bool:
         """Whether it has everything it needs to judge."""
         return True
+
+    def placed(self, folder: Path) -> Self:  # noqa: ARG002 - for subclasses
+        """The check of a task in a workload's folder: with absolute paths, if it has paths relative to the workload.
+
+        Raises:
+            SpecError: one of them is not there; its `field` is the setting.
+        """
+        return self
 
     def judges(self, completion: Completion) -> bool:
         """Whether it can judge an answer of this kind. By default, any answer that calls no tool."""

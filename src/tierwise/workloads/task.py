@@ -125,15 +125,18 @@ def read_task(value: Any, base: Path, reading: Reading, shared: Shared = NOTHING
 
 
 def _with_place(task: Task, base: Path, reading: Reading) -> Task:
-    """With the absolute path of the repository that its check names."""
-    if task.check is None or task.check.repository_tests is None:
+    """With a check whose paths are absolute."""
+    if task.check is None:
         return task
+    kind, member = task.check.kind, task.check.member
     try:
-        placed = task.check.repository_tests.at(base)
+        placed = member.placed(base)
     except SpecError as error:
-        reading.wrong("check.repository_tests.repository", str(error))
+        reading.wrong(f"check.{kind}.{error.field}".rstrip("."), str(error))
         return task
-    return msgspec.structs.replace(task, check=msgspec.structs.replace(task.check, repository_tests=placed))
+    if placed is member:
+        return task
+    return msgspec.structs.replace(task, check=msgspec.structs.replace(task.check, **{kind: placed}))
 
 
 def read_tasks(path: Path) -> list[Task]:

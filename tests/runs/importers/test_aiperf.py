@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -64,6 +65,8 @@ def test_a_comparison_says_that_there_is_no_check(tmp_path):
     (found,) = json.loads(CliRunner().invoke(app, [*words, "--common", "--json"]).stdout)
     assert (found["verdict"], found["quality"], found["p_value"]) == ("no check", None, None)
     assert found["seconds"] is not None
+    assert 0 < found["first_output"]["base"] < found["seconds"]["base"] + 0.001
+    assert found["without_first_output"] == 0
 
 
 def test_a_gate_is_refused(tmp_path):
@@ -88,6 +91,9 @@ def test_a_report_names_the_answers_without_a_check(tmp_path):
     assert "<span>no check" in page
     assert "solved if failures" not in page
     assert "0 of 8" not in page
+    first = re.search(r'data-title="p50 first output"><span>([^<]+)', page)
+    assert first is not None
+    assert re.fullmatch(r"[\d.]+ m?s", first[1]) or first[1] == "–"
 
 
 def test_a_table_of_scores_is_refused():

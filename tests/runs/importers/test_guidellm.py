@@ -56,6 +56,8 @@ def test_a_comparison_says_that_there_is_no_check(tmp_path):
     found = compare(pair(*rows, common=True))
     assert (found.verdict, found.quality, found.unchecked) == ("no check", None, 6)
     assert found.seconds is not None
+    assert 0 < found.first_output.base <= found.seconds.base
+    assert found.without_first_output == 0
 
 
 def test_a_failed_request_whose_question_is_known_is_a_repeat_of_it(tmp_path):

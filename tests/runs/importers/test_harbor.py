@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from datetime import datetime
 
 import pytest
 from logs_of_tools import DATA, outcomes
@@ -12,6 +13,9 @@ from logs_of_tools import refused as refused_log
 from tierwise.analysis.arms import arms
 from tierwise.analysis.compare import compare
 from tierwise.analysis.pairs import pair
+from tierwise.runners.harbor import finished
+from tierwise.runners.program import Ran
+from tierwise.runners.work import RunnerFailed
 from tierwise.runs import importers
 from tierwise.runs.importers import ImportOptions
 from tierwise.spec.errors import SpecError
@@ -99,6 +103,20 @@ def test_jobs_can_be_compared(tmp_path):
     found = compare(pair(*rows, common=True))
     assert found.both + found.only_base + found.only_other + found.neither == 8
     assert found.seconds is not None
+    assert found.agents is None
+
+
+def test_a_job_says_which_agent_worked_and_a_comparison_says_when_it_was_another(tmp_path):
+    (run,) = importers.read(JOBS / "fast" / "result.json")
+    assert run.harness == {"asking": "1"}
+    folder = job(tmp_path)
+    for path in folder.glob("*/result.json"):
+        edit(path, lambda value: value["agent_info"].update(version="2"))
+    rows = []
+    for name, path in (("one", JOBS / "fast"), ("two", folder)):
+        (run,) = importers.read(path / "result.json")
+        rows += arms(importers.write(run, tmp_path / name).path)
+    assert compare(pair(*rows, common=True)).agents == ("asking 1", "asking 2")
 
 
 def test_a_job_that_did_not_end_is_refused(tmp_path):
@@ -148,18 +166,65 @@ def test_another_version_is_refused(tmp_path):
     refused(folder, "has version 2, and 1 is read")
 
 
-def test_a_part_of_a_reward_is_refused(tmp_path):
+RAN = Ran(code=0, timed_out=False, seconds=40.0, said="")
+REWARDS = [
+    ({"reward": 1}, "correct", ""),
+    ({"reward": 0.5}, "incorrect", "reward: 0.5"),
+    ({"reward": 1, "style": 0}, "correct", ""),
+    ({"tests": 1, "style": 0.5}, "incorrect", "mean of tests, style: 0.75"),
+    ({"tests": 1, "style": 1}, "correct", ""),
+    ({"style": 0}, "incorrect", "style: 0"),
+    ({}, "error", "the verifier left no 'reward'"),
+]
+
+
+def trial_with(folder, **fields):
+    """One trial of the job after a change, as the importer and as the runner read it."""
+    path = trials(folder, "word-1")[0]
+    edit(path, lambda value: value.update(fields))
+    (run,) = importers.read(folder / "result.json")
+    attempt = json.loads(path.read_text(encoding="utf-8"))["started_at"]
+    began = datetime.fromisoformat(attempt).timestamp()
+    (imported,) = (one for one in run.results if one.task == "word-1" and one.began == began)
+    try:
+        run_here = finished(path.read_bytes(), RAN)
+    except RunnerFailed:
+        return imported, None
+    return imported, run_here
+
+
+@pytest.mark.parametrize(("rewards", "outcome", "why"), REWARDS)
+def test_a_reward_means_the_same_in_a_job_and_in_a_run_with_harbor(rewards, outcome, why, tmp_path):
+    imported, here = trial_with(job(tmp_path), verifier_result={"rewards": rewards})
+    assert (imported.outcome, imported.why) == (outcome, why)
+    assert (here is None) == (outcome == "error")
+    assert here is None or (here.reward >= 1) == (outcome == "correct")
+
+
+def test_seconds_of_a_trial_are_the_same_in_a_job_and_in_a_run_with_harbor(tmp_path):
+    imported, here = trial_with(job(tmp_path))
+    assert imported.seconds == here.seconds < 40
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [("high", "'high' is no reward"), (None, "None is no reward"), (float("nan"), "not JSON")]
+)
+def test_what_is_no_number_is_no_reward(value, words, tmp_path):
     folder = job(tmp_path)
-    edit(trials(folder, "word-1")[0], lambda value: value["verifier_result"]["rewards"].update(reward=0.5))
-    refused(folder, "'reward' is 0.5; allowed are 0 and 1")
+    path = trials(folder, "word-1")[0]
+    edit(path, lambda trial: trial["verifier_result"]["rewards"].update(reward=value))
+    with pytest.raises(RunnerFailed, match="cannot be read"):
+        finished(path.read_bytes(), RAN)
+    refused(folder, words)
 
 
-def test_one_of_several_rewards_must_be_named(tmp_path):
+def test_a_reward_may_be_named(tmp_path):
     folder = job(tmp_path)
     edit(trials(folder, "word-1")[0], lambda value: value["verifier_result"]["rewards"].update(style=0))
-    refused(folder, "has 2 scores; name one with --metric")
-    (run,) = importers.read(folder / "result.json", "", ImportOptions(metric="reward"))
-    assert len(run.results) == 10
+    (run,) = importers.read(folder / "result.json", "", ImportOptions(metric="style"))
+    assert [one.why for one in run.results if one.task == "word-1" and one.outcome == "incorrect"] == ["style: 0"]
+    with pytest.raises(SpecError, match="has no score 'tests'; name one with --metric: reward, style"):
+        importers.read(folder / "result.json", "", ImportOptions(metric="tests"))
 
 
 @pytest.mark.parametrize(
@@ -175,9 +240,9 @@ def test_one_of_several_rewards_must_be_named(tmp_path):
 def test_an_exception_is_judged_as_harbor_and_its_user_say(name, override, outcome, tmp_path):
     folder = job(tmp_path)
     found = {"exception_type": name, "exception_message": "…", "policy_override": override}
-    edit(trials(folder, "word-1")[0], lambda value: value.update(exception_info=found))
-    (run,) = importers.read(folder / "result.json")
-    assert sorted(one.outcome for one in run.results if one.task == "word-1") == sorted(["correct", outcome])
+    imported, here = trial_with(folder, exception_info=found)
+    assert imported.outcome == outcome
+    assert (here is None) == (outcome == "error")
 
 
 def test_a_trial_without_a_reward_or_usage_is_an_error_and_has_no_tokens(tmp_path):

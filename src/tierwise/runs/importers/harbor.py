@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from tierwise.runs.importers.imported import Collected, Imported, ImportedResult, no_outcome, outcome_of, safe_name
+from tierwise.environments.trial import REWARD, TrialResult, reward_of
+from tierwise.runs.importers.imported import Collected, Imported, ImportedResult, safe_name
 from tierwise.runs.importers.log import Log
 from tierwise.runs.records import TrialOutcome
 from tierwise.spec.errors import SpecError
@@ -22,39 +23,6 @@ _RESULT = "result.json"
 _OF_A_JOB = ("config.json", "lock.json")
 _DEPTH = 4
 """How many folders a trial's files may lie below its job."""
-_BY_THE_AGENT = frozenset(
-    {
-        "AgentSafetyRefusalError",
-        "AgentTimeoutError",
-        "ContentPolicyViolationError",
-        "ContextLengthExceededError",
-        "ContextWindowExceededError",
-        "NonZeroAgentExitCodeError",
-        "OutputLengthExceededError",
-        "OutputTokenExceededError",
-    }
-)
-"""Exceptions after which a reward is valid by Harbor 0.26's own table, `harbor/models/trial/error_policy.py`."""
-
-
-class _Override(msgspec.Struct):
-    has_valid_reward: bool | None = None
-
-
-class _Exception(msgspec.Struct):
-    exception_type: str
-    exception_message: str = ""
-    policy_override: _Override | None = None
-
-    @property
-    def is_of_the_agent(self) -> bool:
-        """Whether it says something about the agent, so that a reward after it counts."""
-        said = None if self.policy_override is None else self.policy_override.has_valid_reward
-        return self.exception_type in _BY_THE_AGENT if said is None else said
-
-    @property
-    def why(self) -> str:
-        return f"{self.exception_type}: {self.exception_message.strip()}".partition("\n")[0]
 
 
 class _Model(msgspec.Struct):
@@ -63,57 +31,19 @@ class _Model(msgspec.Struct):
 
 class _Agent(msgspec.Struct):
     name: str
+    version: str = ""
     model_info: _Model | None = None
 
 
-class _Context(msgspec.Struct):
-    """What an agent, or one step of it, spent."""
-
-    n_input_tokens: int | None = None
-    n_cache_tokens: int | None = None
-    n_output_tokens: int | None = None
-    cost_usd: float | None = None
-
-
-class _Verified(msgspec.Struct):
-    rewards: dict[str, Any] | None = None
-
-
-class _Timing(msgspec.Struct):
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
-
-
-class _Step(msgspec.Struct):
-    agent_result: _Context | None = None
-    exception_info: _Exception | None = None
-    agent_execution: _Timing | None = None
-
-
-class _Trial(msgspec.Struct):
+class _Trial(TrialResult, kw_only=True):
     task_name: str
     trial_name: str
     agent_info: _Agent
     source: str | None = None
-    agent_result: _Context | None = None
-    verifier_result: _Verified | None = None
-    exception_info: _Exception | None = None
-    started_at: datetime | None = None
-    agent_execution: _Timing | None = None
-    step_results: list[_Step] | None = None
 
     @property
     def tier(self) -> str:
         return self.agent_info.name if self.agent_info.model_info is None else self.agent_info.model_info.name
-
-    @property
-    def exceptions(self) -> list[_Exception]:
-        found = [self.exception_info, *(step.exception_info for step in self.step_results or ())]
-        return [one for one in found if one is not None]
-
-    @property
-    def rewards(self) -> dict[str, Any]:
-        return (self.verifier_result.rewards if self.verifier_result else None) or {}
 
 
 class _Stats(msgspec.Struct):
@@ -173,7 +103,7 @@ def read(log: Log) -> list[Imported] | None:
 
 
 def _runs(log: Log, found: list[tuple[str, _Trial]]) -> list[Imported]:
-    metric = log.choose(list(dict.fromkeys(name for _, trial in found for name in trial.rewards)) or ["reward"])
+    metric = log.options.metric and log.choose(list(dict.fromkeys(name for _, one in found for name in one.rewards)))
     arms: dict[tuple[str, str, str], list[tuple[str, _Trial]]] = {}
     for place, trial in sorted(found, key=_began):
         key = trial.source or "tasks", trial.agent_info.name, trial.tier
@@ -188,9 +118,15 @@ def _runs(log: Log, found: list[tuple[str, _Trial]]) -> list[Imported]:
             suite=suite,
             size=None,
             results=_results(trials, metric),
+            harness={agent: _versions(trials)},
         )
         for (suite, agent, tier), trials in sorted(arms.items())
     ]
+
+
+def _versions(trials: list[tuple[str, _Trial]]) -> str:
+    """Of the agent: one, unless a job was resumed with another."""
+    return " and ".join(sorted({trial.agent_info.version or "unknown" for _, trial in trials}))
 
 
 def _began(row: tuple[str, _Trial]) -> tuple[float, str]:
@@ -217,23 +153,29 @@ def _results(rows: list[tuple[str, _Trial]], metric: str) -> tuple[ImportedResul
 
 def _outcome(trial: _Trial, metric: str) -> tuple[TrialOutcome | None, str]:
     """The outcome with its reason; None, with what is wrong, if there is none."""
-    failed = [one.why for one in trial.exceptions if not one.is_of_the_agent]
-    if failed:
-        return TrialOutcome.ERROR, failed[0]
-    ended = [one.why for one in trial.exceptions]
-    if metric not in trial.rewards:
-        return TrialOutcome.ERROR, ended[0] if ended else f"the verifier left no {metric!r}"
-    outcome = outcome_of(trial.rewards[metric])
-    if outcome is None:
-        return None, no_outcome(trial.rewards, metric)
-    return outcome, "" if outcome == TrialOutcome.CORRECT else ended[0] if ended else f"{metric}: 0"
+    if trial.broke is not None:
+        return TrialOutcome.ERROR, trial.broke.why
+    ended = next((one.why for one in trial.exceptions), "")
+    try:
+        reward = reward_of(trial.rewards, metric)
+    except ValueError as error:
+        return None, f"{error}; allowed are numbers, and a task is solved where they are at least 1"
+    if reward is None:
+        return TrialOutcome.ERROR, ended or f"the verifier left no {metric or REWARD!r}"
+    if reward >= 1:
+        return TrialOutcome.CORRECT, ""
+    return TrialOutcome.INCORRECT, ended or f"{_named(trial, metric)}: {reward:g}"
+
+
+def _named(trial: _Trial, metric: str) -> str:
+    """What the reward that counts is called."""
+    if metric or REWARD in trial.rewards or len(trial.rewards) == 1:
+        return metric or (REWARD if REWARD in trial.rewards else next(iter(trial.rewards)))
+    return f"mean of {', '.join(trial.rewards)}"
 
 
 def _result(trial: _Trial, attempt: int, outcome: TrialOutcome, why: str) -> ImportedResult:
-    steps = trial.step_results or []
-    contexts = [trial.agent_result] if trial.agent_result is not None else [step.agent_result for step in steps]
-    spent = [one for one in contexts if one is not None]
-    times = [trial.agent_execution] if trial.agent_execution else [step.agent_execution for step in steps]
+    spent = trial.spent
     cost = [one.cost_usd for one in spent if one.cost_usd is not None]
     return ImportedResult(
         task=trial.task_name,
@@ -241,7 +183,7 @@ def _result(trial: _Trial, attempt: int, outcome: TrialOutcome, why: str) -> Imp
         why=why,
         repeat=attempt,
         began=_began(("", trial))[0],
-        seconds=_seconds(times) if outcome != TrialOutcome.ERROR else None,
+        seconds=trial.seconds if outcome != TrialOutcome.ERROR else None,
         prompt_tokens=_sum(one.n_input_tokens for one in spent),
         cached_tokens=_sum(one.n_cache_tokens for one in spent),
         completion_tokens=_sum(one.n_output_tokens for one in spent),
@@ -252,16 +194,3 @@ def _result(trial: _Trial, attempt: int, outcome: TrialOutcome, why: str) -> Imp
 def _sum(values: Iterable[int | None]) -> int | None:
     known = [value for value in values if value is not None]
     return sum(known) if known else None
-
-
-def _seconds(times: Iterable[_Timing | None]) -> float | None:
-    """Seconds of the agent, without environment, installation and verifier."""
-    found = [_length(one) for one in times]
-    known = [one for one in found if one is not None]
-    return sum(known) if known and len(known) == len(found) else None
-
-
-def _length(time: _Timing | None) -> float | None:
-    if time is None or time.started_at is None or time.finished_at is None:
-        return None
-    return time.finished_at.timestamp() - time.started_at.timestamp()

@@ -90,6 +90,8 @@ class Imported:
     results: tuple[ImportedResult, ...]
     absent: tuple[str, ...] = ()
     """Tasks that the file lists as not run."""
+    harness: Mapping[str, str] = field(default_factory=dict)
+    """The agent with its version, if one worked on the tasks and the log names it."""
 
     @property
     def clusters(self) -> Mapping[str, str]:
@@ -199,6 +201,7 @@ def write(imported: Imported, path: Path) -> RunDirectory:
             variants=[Planned(tier=imported.tier, mode="both", most_passes=1)],
             settings=RunSettings(seed=0, concurrency=0, timeout=0.0, arrival=IMPORTED, repeats=imported.repeats),
             versions=versions(),
+            harness=dict(imported.harness),
             machine=RunMachine(cpu="", cores=0, memory_bytes=0, load=0.0, system="not known: imported"),
         )
     )

@@ -15,10 +15,10 @@ from tierwise.spec.errors import SpecError
 if TYPE_CHECKING:
     from tierwise.runs.importers.log import Log
 
-_FORMAT = 3
-_OUTCOMES = {0: TrialOutcome.CORRECT, 1: TrialOutcome.INCORRECT, 2: TrialOutcome.ERROR}
+FORMAT = 3
+FAILURES = {0: TrialOutcome.CORRECT, 1: TrialOutcome.INCORRECT, 2: TrialOutcome.ERROR}
 """By `failureReason`: none, an assertion, an error."""
-_DOLLARS = "x-tierwise-dollars"
+DOLLARS = "x-tierwise-dollars"
 """Header in which a tier reports the dollars of an action."""
 
 
@@ -93,9 +93,9 @@ def read(log: Log) -> list[Imported] | None:
         return None
     results = log.value["results"]
     version = results.get("version") if isinstance(results, dict) else None
-    if version != _FORMAT:
+    if version != FORMAT:
         raise SpecError(
-            f"{log.path} has results of version {version!r}, and {_FORMAT} is read; evaluate again with promptfoo 0.121"
+            f"{log.path} has results of version {version!r}, and {FORMAT} is read; evaluate again with promptfoo 0.121"
         )
     file = log.convert(_File)
     found = file.results
@@ -129,7 +129,7 @@ def _results(log: Log, rows: list[tuple[str, _Result]]) -> tuple[ImportedResult,
     collected, seen = Collected(), set[int]()
     repeats: Counter[str] = Counter()
     for place, row in rows:
-        outcome = _OUTCOMES.get(row.failure_reason)
+        outcome = FAILURES.get(row.failure_reason)
         if outcome is None or row.success != (outcome == TrialOutcome.CORRECT):
             what = f"`success` is {row.success} and `failureReason` {row.failure_reason}; allowed are true with 0, "
             collected.wrong(place, f"{what}false with 1 (an assertion) and false with 2 (an error)")
@@ -186,7 +186,7 @@ def _reported(response: _Response) -> float | None:
     """The dollars that a tier reported. promptfoo writes a cost of 0 for a model without a known price."""
     http = (response.metadata or {}).get("http")
     headers = http.get("headers") if isinstance(http, dict) else None
-    said = headers.get(_DOLLARS) if isinstance(headers, dict) else None
+    said = headers.get(DOLLARS) if isinstance(headers, dict) else None
     try:
         return float(said) if isinstance(said, str) else None
     except ValueError:

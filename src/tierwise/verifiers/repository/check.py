@@ -78,12 +78,7 @@ class RepositoryTests(BaseVerifier, frozen=True, kw_only=True, omit_defaults=Tru
     """Elapsed time of the tests at most; four times as much CPU time."""
     validated: Validation | None = None
 
-    def at(self, folder: Path) -> Self:
-        """With the repository's absolute path.
-
-        Raises:
-            SpecError: it is not there.
-        """
+    def placed(self, folder: Path) -> Self:
         place = (folder / self.repository).resolve()
         if not (place / "objects").is_dir():
             raise SpecError(f"{place} is no git repository; keep it beside the tasks", field="repository")
