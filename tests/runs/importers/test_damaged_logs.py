@@ -119,7 +119,9 @@ def test_results_without_their_bundle_are_those_of_a_harness_that_died(tmp_path)
 @pytest.mark.parametrize(("category", "outcome"), [("system", "error"), ("graceful", "incorrect")])
 def test_an_error_that_is_not_the_model_s_is_no_wrong_answer(category, outcome, tmp_path):
     log = copied(nemo_bundle("fast"), tmp_path)
-    edited(log.with_name("results.jsonl"), lambda lines: [one.replace('"infra_error"', f'"{category}"') for one in lines])
+    edited(
+        log.with_name("results.jsonl"), lambda lines: [one.replace('"infra_error"', f'"{category}"') for one in lines]
+    )
     (run,) = importers.read(log)
     assert {one.outcome for one in run.results if one.task == "word-2"} == {outcome}
 
