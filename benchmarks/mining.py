@@ -56,7 +56,7 @@ def table(found: dict[str, Any]) -> str:
 
 def cost(found: dict[str, Any]) -> float:
     spent = found["seconds"]
-    return float((spent["total"] - spent["environments"]) / spent["tests"])
+    return float((spent["total"] - spent["environments"]) / spent["tests"]) if spent["tests"] else 0.0
 
 
 def main() -> None:

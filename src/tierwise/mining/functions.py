@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import re
+import tarfile
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import msgspec
 
@@ -23,7 +25,7 @@ from tierwise.verifiers.repository.answer import Edit
 from tierwise.verifiers.repository.check import RepositoryTests
 from tierwise.verifiers.repository.environment import interpreter
 from tierwise.verifiers.repository.function import Function, definition, emptied, fingerprints, functions, written
-from tierwise.verifiers.repository.git import GitError, files_at, git, text
+from tierwise.verifiers.repository.git import GitError, archive, files_at, git, text
 from tierwise.verifiers.repository.running import IS_MODULE, IS_TEST, command_of
 from tierwise.workloads.checks import CheckChoice
 from tierwise.workloads.files.write import check_free
@@ -88,7 +90,7 @@ async def mine_functions(project: Path, settings: Settings, out: Path, tell: Tel
         validator = Validator(kept.repository, settings)
         copies = Counter(one for source in kept.sources.values() for one in fingerprints(source))
         with found.kept():
-            for path, function, modules in _spread(list(_named_by_tests(kept)), limit):
+            for path, function, modules in spread(list(_named_by_tests(kept)), limit):
                 label = f"{path}::{function.name}"
                 check: RepositoryTests | str = "its body stands in another place of the project, too"
                 if copies[function.fingerprint] == 1:
@@ -103,11 +105,12 @@ async def mine_functions(project: Path, settings: Settings, out: Path, tell: Tel
     return found
 
 
+_T = TypeVar("_T")
 _Row: TypeAlias = tuple[str, Function, list[str]]
 """The path of a function's file, the function, and the test files that name it."""
 
 
-def _spread(rows: Sequence[_Row], most: int) -> Sequence[_Row]:
+def spread(rows: Sequence[_T], most: int) -> Sequence[_T]:
     """At most so many, at even distances."""
     return rows if len(rows) <= most else [rows[number * len(rows) // most] for number in range(most)]
 
@@ -131,8 +134,9 @@ def _stored(package: Path, place: Path) -> _Project:
     commit = _commit(place)
     git(place, "update-ref", "--no-deref", "HEAD", commit)
     paths = [path for path in files_at(place, commit) if path.endswith(".py")]
-    sources = {path: text(place, "show", f"{commit}:{path}") for path in paths}
-    sources = {path: source for path, source in sources.items() if "\ufffd" not in source}  # not UTF-8
+    with tarfile.open(fileobj=io.BytesIO(archive(place, commit, paths))) as file:
+        bodies = {one.name: held.read() for one in file if (held := file.extractfile(one))}
+    sources = {path: source for path, body in bodies.items() if (source := _utf8(body)) is not None}
     return _Project(
         repository=place,
         commit=commit,
@@ -143,6 +147,13 @@ def _stored(package: Path, place: Path) -> _Project:
     )
 
 
+def _utf8(body: bytes) -> str | None:
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        return None
+
+
 def _commit(place: Path) -> str:
     who = ["-c", "user.name=tierwise", "-c", "user.email=tierwise@localhost"]
     tree = text(place, "write-tree").strip()
@@ -150,10 +161,20 @@ def _commit(place: Path) -> str:
 
 
 def _dates(project: Path, sources: Mapping[str, str]) -> dict[str, str]:
+    """When each file was last changed, read from the history in one pass; empty if there is none."""
+    words = ["log", "-c", "-z", "--no-renames", "--name-only", "--relative", "--format=%x01%cI"]
     try:
-        return {path: text(project, "log", "-1", "--format=%cI", "--", path).strip() for path in sources}
+        said = text(project, *words)
     except GitError:
         return {}
+    found: dict[str, str] = {}
+    date = ""
+    for word in said.split("\0"):
+        if word.startswith("\x01"):
+            date = word[1:]
+        else:
+            found.setdefault(word.lstrip("\n"), date)
+    return {path: found[path] for path in sources if path in found}
 
 
 def _named_by_tests(kept: _Project) -> Iterator[_Row]:
@@ -170,7 +191,8 @@ def _named_by_tests(kept: _Project) -> Iterator[_Row]:
         wanted = path.startswith(kept.part) and not re.search(IS_TEST, path)
         package = f"{path.rpartition('/')[0]}/__init__.py"
         for function in functions(source) if wanted else []:
-            word = function.name.rpartition(".")[2]
+            owner, _, word = function.name.rpartition(".")
+            word = owner if word.startswith("__") and owner else word  # Python calls it, and tests name the class
             naming = [module for module in modules if words[module][word]]
             near = [module for module in naming if path in imported[module]]
             near = near or [module for module in naming if package in imported[module]] or naming

@@ -6,15 +6,16 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
+from tierwise.mining import kept
 from tierwise.mining.history import Candidate
 from tierwise.spec.errors import SpecError, TierwiseError
 from tierwise.verifiers.repository.check import RepositoryTests, Validation, gold, materials
 from tierwise.verifiers.repository.environment import Environment, EnvironmentFailed, environment, interpreter, key_of
-from tierwise.verifiers.repository.git import archive, elsewhere
+from tierwise.verifiers.repository.git import archive, elsewhere, text
 from tierwise.verifiers.repository.running import Ran, State, command_of, is_pytest, reason, run_tests
 
 Scope = Literal["changed", "folder", "suite"]
@@ -88,11 +89,43 @@ class Validator:
             ready = await asyncio.to_thread(self._environment, candidate)
             if isinstance(ready, str):
                 return ready
-            return await self._validated(candidate, ready)
+            place = kept.place_of(self._facts(candidate, ready))
+            if (held := kept.read(place)) is not None:
+                return self._with_commits(held, candidate)
+            found = await self._validated(candidate, ready)
+            if not isinstance(found, str):
+                kept.write(place, found)
         except SpecError:
             raise
         except TierwiseError as error:
             return str(error)
+        return found
+
+    def _facts(self, candidate: Candidate, ready: Environment) -> list[Any]:
+        """What the validation of a candidate depends on: files of both sides, not their commits."""
+        one = self.settings
+        trees = text(self.repository, "rev-parse", f"{candidate.parent}^{{tree}}", f"{candidate.commit}^{{tree}}")
+        files = scope_of(candidate, one.scope)
+        return [
+            ready.folder.name,
+            trees.split(),
+            files,
+            msgspec.to_builtins(candidate.solution),
+            one.tests,
+            one.repeats,
+            one.seconds,
+        ]
+
+    def _with_commits(self, check: RepositoryTests, candidate: Candidate) -> RepositoryTests:
+        """A check that was kept, for this candidate of this repository."""
+        return msgspec.structs.replace(
+            check,
+            repository=str(self.repository),
+            base=candidate.parent,
+            commit=candidate.commit,
+            date=candidate.date,
+            contamination=contamination(candidate.date, self.settings.released),
+        )
 
     def _environment(self, candidate: Candidate) -> Environment | str:
         """The environment of a commit; why there is none, which is found out once per key."""
