@@ -77,6 +77,8 @@ def main() -> None:
         line += ["--pass-to-pass", chosen.pass_to_pass, "--out", str(chosen.out)]
         if subprocess.run(line, check=False).returncode not in (0, 130):  # 130: interrupted, and what there was is kept
             sys.exit(2)
+    if not chosen.out.exists():
+        sys.exit("interrupted before any commit was a task")
     found = json.loads((chosen.out / "mining.json").read_text(encoding="utf-8"))
     print(table(found))
     validated = sum(bool(row["task"]) for row in found["candidates"])
