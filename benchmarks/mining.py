@@ -56,7 +56,7 @@ def table(found: dict[str, Any]) -> str:
 
 def cost(found: dict[str, Any]) -> float:
     spent = found["seconds"]
-    return float((spent["total"] - spent["environments"]) / spent["tests"])
+    return float((spent["total"] - spent["environments"]) / spent["tests"]) if spent["tests"] else 0.0
 
 
 def main() -> None:
@@ -77,6 +77,8 @@ def main() -> None:
         line += ["--pass-to-pass", chosen.pass_to_pass, "--out", str(chosen.out)]
         if subprocess.run(line, check=False).returncode not in (0, 130):  # 130: interrupted, and what there was is kept
             sys.exit(2)
+    if not chosen.out.exists():
+        sys.exit("interrupted before any commit was a task")
     found = json.loads((chosen.out / "mining.json").read_text(encoding="utf-8"))
     print(table(found))
     validated = sum(bool(row["task"]) for row in found["candidates"])

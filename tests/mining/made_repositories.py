@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from typer.testing import CliRunner
@@ -55,7 +56,7 @@ class Repository:
         )
         return done.stdout.strip()
 
-    def commit(self, message: str, files: dict[str, str | None]) -> str:
+    def commit(self, message: str, files: Mapping[str, str | bytes | None]) -> str:
         """Write files (None removes one) and commit them."""
         self.count += 1
         for path, content in files.items():
@@ -64,7 +65,7 @@ class Repository:
                 place.unlink()
                 continue
             place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_text(content)
+            place.write_bytes(content if isinstance(content, bytes) else content.encode())
         self.git("add", "-A")
         self.git("commit", "-q", "--allow-empty", "-m", message)
         return self.git("rev-parse", "HEAD")

@@ -161,6 +161,23 @@ def test_what_was_validated_before_an_interruption_is_kept(tmp_path, install):
     assert json.loads((tmp_path / "out" / "mining.json").read_text())["interrupted"]
 
 
+def test_what_was_validated_once_is_not_run_again(shapes, tmp_path, install, monkeypatch):
+    async def never(*_):
+        raise AssertionError
+
+    monkeypatch.setattr("tierwise.mining.validate.run_tests", never)
+    made, found, _ = shapes
+    mine(made.folder, tmp_path / "out", install, "--limit", 4, "--released", "2025-07-12")
+    again = load(tmp_path / "out").tasks
+    first, second = ([task.check.repository_tests for task in tasks] for tasks in (found.tasks, again))
+    assert [(one.commit, one.fail_to_pass, one.validated) for one in first] == [
+        (one.commit, one.fail_to_pass, one.validated) for one in second
+    ]
+    assert [one.contamination for one in second] == ["after_release", "possible", "possible", "possible"]
+    with pytest.raises(AssertionError):  # of another number of runs nothing is known
+        mine(made.folder, tmp_path / "more", install, "--limit", 1, "--repeats", 3)
+
+
 # ── bad input ────────────────────────────────────────────────────────────
 def shallow(folder):
     made = flat(folder / "whole")

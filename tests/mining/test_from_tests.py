@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from mining.made_repositories import TESTS
 from tierwise.bench.grading import grade
 from tierwise.cli import app
+from tierwise.mining.functions import spread
 from tierwise.runs.records import TrialOutcome
 from tierwise.spec.call import Completion
 from tierwise.spec.errors import SpecError
@@ -152,3 +153,30 @@ def test_a_project_without_tasks_is_refused_and_nothing_is_left(name, tmp_path, 
     with pytest.raises(SpecError, match=why):
         mine(tmp_path / "bad", tmp_path / "out", install)
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_of_a_folder_in_a_project_only_its_functions_are_asked_for_by_the_tests_that_name_them_most(tmp_path, install):
+    close = 'def close(x):\n    """Twice and one more."""\n    y = x * 2\n    y += 1\n    return y\n'
+    said = "import words\n\n\ndef test_close():\n    assert words.close(1) == 3\n"
+    files = {
+        "pyproject.toml": "[tool.pytest.ini_options]\npythonpath = ['.']\n",
+        "words/__init__.py": close,
+        "other.py": close.replace("close", "shut").replace("2", "3"),
+        "tests/test_other.py": "import other\n\n\ndef test_shut():\n    assert other.shut(1) == 4\n",
+        **{f"tests/test_{number}.py": said + "# close\n" * number for number in range(10)},
+    }
+    made(tmp_path / "project", files)
+    out = mine(tmp_path / "project" / "words", tmp_path / "out", install)
+    assert "1 tasks of 1 functions of project" in out
+    (task,) = load(tmp_path / "out").tasks
+    assert task.id == "words/__init__.py::close"
+    check = task.check.repository_tests
+    assert check.files == tuple(f"tests/test_{number}.py" for number in range(2, 10))
+    assert len(check.fail_to_pass) == 8
+    with pytest.raises(SpecError, match="no test names a function in tests/"):
+        mine(tmp_path / "project" / "tests", tmp_path / "none", install)
+
+
+@pytest.mark.parametrize(("count", "most", "chosen"), [(3, 5, [0, 1, 2]), (7, 3, [0, 2, 4]), (100, 4, [0, 25, 50, 75])])
+def test_functions_that_are_tried_are_spread_over_all(count, most, chosen):
+    assert list(spread(range(count), most)) == chosen

@@ -4,6 +4,7 @@ checkpoints/SHA256[:16]/NAME.gguf    complete files and folders, by hash
 manifests/SHA256[:16].txt            the input of a folder's hash: a line `HASH  PATH` per file
 rewritten/DIGEST/NAME.gguf           copies with another number of active experts; safe to delete while none runs
 sources/DIGEST.json                  the hash found for an unpinned source
+environments/KEY/, validated/KEY.json  of mining (`tierwise workload from-git`); safe to delete while none runs
 verified/DIGEST.json                 a file's hash, with its size and time, so that it is hashed once
 partial/DIGEST/, partial/DIGEST.lock partial downloads; safe to delete while no pull runs
 """

@@ -93,10 +93,10 @@ def from_git(
 
 
 def from_tests(
-    project: Annotated[Path, typer.Argument(metavar="PACKAGE", help="The folder of a project, with its tests.")],
+    project: Annotated[Path, typer.Argument(metavar="PACKAGE", help="A project with its tests, or a folder in it.")],
     out: Annotated[Path, typer.Option(help="New directory.")],
     tests: Tests = "pytest -q",
-    limit: Annotated[int, typer.Option(min=1, help="Try the first N functions that tests name.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, help="Try N of the functions that tests name, evenly spread.")] = 100,
     repeats: Repeats = 2,
     python: Python = "python3",
     install: Install = "",
@@ -107,7 +107,7 @@ def from_tests(
     """Make a workload from a project's functions: each task is one to write, checked by the project's own tests.
 
     Takes functions with a docstring that tests name, and runs these tests with and without the function's body in the
-    sandbox, without a network. Calls no model.
+    sandbox, without a network. Calls no model. Of a folder in a project, only the functions there are asked for.
     """
     import asyncio
 

@@ -6,7 +6,7 @@ The rule, in order, until the budget of tokens is used up (four characters count
 2. files that the commit's changed tests import, most imported first, then the shorter one.
 
 Tests are never shown. A file that does not fit is named, and the next is tried. A list of the repository's files, at
-most a tenth of the budget, comes first.
+most a tenth of the budget, comes first. What was asked has a budget of its own, of the same size.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ The repository's tests decide, among them new ones that you do not see. Do not c
 def prompt(repository: Path, name: str, candidate: Candidate, issues: Sequence[Issue], tokens: int) -> str:
     """The text of a task."""
     asked = "\n\n".join([candidate.message, *(f"Issue #{one.number}: {one.title}\n{one.body or ''}" for one in issues)])
+    room = tokens * CHARACTERS
+    asked = asked.strip() if len(asked) <= room else f"{asked[:room]}\n[…]"
     there = [path for path in files_at(repository, candidate.parent) if not re.search(IS_TEST, path)]
     imported = Counter[str]()
     for module in candidate.modules:
         imported.update(imports(text(repository, "show", f"{candidate.commit}:{module}"), module, there))
     chosen = list(dict.fromkeys([*named(asked, there), *_ranked(repository, candidate.parent, imported)]))
-    return _ASK.format(
-        name=name, asked=asked.strip(), files=_shown(repository, candidate.parent, there, chosen, tokens * CHARACTERS)
-    )
+    return _ASK.format(name=name, asked=asked, files=_shown(repository, candidate.parent, there, chosen, room))
 
 
 def _ranked(repository: Path, commit: str, imported: Mapping[str, int]) -> list[str]:

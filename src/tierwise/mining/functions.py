@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
+import io
 import re
+import tarfile
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias, TypeVar
 
 import msgspec
 
@@ -23,7 +25,7 @@ from tierwise.verifiers.repository.answer import Edit
 from tierwise.verifiers.repository.check import RepositoryTests
 from tierwise.verifiers.repository.environment import interpreter
 from tierwise.verifiers.repository.function import Function, definition, emptied, fingerprints, functions, written
-from tierwise.verifiers.repository.git import GitError, files_at, git, text
+from tierwise.verifiers.repository.git import GitError, archive, files_at, git, text
 from tierwise.verifiers.repository.running import IS_MODULE, IS_TEST, command_of
 from tierwise.workloads.checks import CheckChoice
 from tierwise.workloads.files.write import check_free
@@ -31,9 +33,13 @@ from tierwise.workloads.task import Task
 
 LEAST_LINES = 3
 """Of a body; shorter ones are no task."""
+MOST_FILES = 8
+"""Of tests that decide on one function."""
+_MARKS = ("pyproject.toml", "setup.py", "setup.cfg")
 _LEFT = ("build", "dist", "node_modules", "venv", ".venv", ".tox", ".nox")
 """Folders at the top that are not the project's own, whether or not it has a .gitignore."""
 _ID = 80
+_WORD = re.compile(r"\w+")
 
 _ASK = """Write the function `{name}` of the file {path} in the project {project}. Its body was removed:
 
@@ -54,6 +60,8 @@ class _Project:
     sources: Mapping[str, str]
     """Python files by path."""
     name: str
+    part: str
+    """The folder whose functions are asked for, with a slash at its end; empty for the whole project."""
     dates: Mapping[str, str]
     """When a file was last changed, where the project is a git repository."""
 
@@ -62,11 +70,11 @@ async def mine_functions(project: Path, settings: Settings, out: Path, tell: Tel
     """Mine the functions of a project into a new folder. If it is cancelled, the tasks that there are are written.
 
     Args:
-        project: its folder; what git would ignore is left out.
+        project: its folder, or one in it whose functions alone are asked for; what git would ignore is left out.
         settings: how tasks are validated.
         out: the workload.
         tell: told what became of each function.
-        limit: functions that are tried at most, by path and line.
+        limit: functions that are tried at most, evenly spread over all by path and line.
         tokens: of a file that is shown whole; of a longer one, imports and the function are.
 
     Raises:
@@ -82,7 +90,7 @@ async def mine_functions(project: Path, settings: Settings, out: Path, tell: Tel
         validator = Validator(kept.repository, settings)
         copies = Counter(one for source in kept.sources.values() for one in fingerprints(source))
         with found.kept():
-            for path, function, modules in itertools.islice(_named_by_tests(kept), limit):
+            for path, function, modules in spread(list(_named_by_tests(kept)), limit):
                 label = f"{path}::{function.name}"
                 check: RepositoryTests | str = "its body stands in another place of the project, too"
                 if copies[function.fingerprint] == 1:
@@ -97,11 +105,28 @@ async def mine_functions(project: Path, settings: Settings, out: Path, tell: Tel
     return found
 
 
-def _stored(project: Path, place: Path) -> _Project:
+_T = TypeVar("_T")
+_Row: TypeAlias = tuple[str, Function, list[str]]
+"""The path of a function's file, the function, and the test files that name it."""
+
+
+def spread(rows: Sequence[_T], most: int) -> Sequence[_T]:
+    """At most so many, at even distances."""
+    return rows if len(rows) <= most else [rows[number * len(rows) // most] for number in range(most)]
+
+
+def _root(package: Path) -> Path:
+    """The project of a folder: the nearest one, from there up, that says how it is installed; else the folder."""
+    marked = [one for one in (package, *package.parents) if any((one / mark).is_file() for mark in _MARKS)]
+    return marked[0] if marked else package
+
+
+def _stored(package: Path, place: Path) -> _Project:
     """The project's files as they are now, as the one commit of a new repository."""
-    if not project.is_dir():
-        raise SpecError(f"{project} is no folder; give the folder of a project with its tests", field="PACKAGE")
-    project = project.resolve()
+    if not package.is_dir():
+        raise SpecError(f"{package} is no folder; give the folder of a project with its tests", field="PACKAGE")
+    package = package.resolve()
+    project = _root(package)
     git(place.parent, "init", "--quiet", "--bare", "--template=", place.name)
     chosen = [".", *(f":(exclude,glob){name}/**" for name in _LEFT)]
     inside = ["--git-dir", str(place), "--work-tree", str(project), "-c", "core.autocrlf=false"]
@@ -109,11 +134,24 @@ def _stored(project: Path, place: Path) -> _Project:
     commit = _commit(place)
     git(place, "update-ref", "--no-deref", "HEAD", commit)
     paths = [path for path in files_at(place, commit) if path.endswith(".py")]
-    sources = {path: text(place, "show", f"{commit}:{path}") for path in paths}
-    sources = {path: source for path, source in sources.items() if "\ufffd" not in source}  # not UTF-8
+    with tarfile.open(fileobj=io.BytesIO(archive(place, commit, paths))) as file:
+        bodies = {one.name: held.read() for one in file if (held := file.extractfile(one))}
+    sources = {path: source for path, body in bodies.items() if (source := _utf8(body)) is not None}
     return _Project(
-        repository=place, commit=commit, sources=sources, name=name_of(project), dates=_dates(project, sources)
+        repository=place,
+        commit=commit,
+        sources=sources,
+        name=name_of(project),
+        part="" if package == project else f"{package.relative_to(project).as_posix()}/",
+        dates=_dates(project, sources),
     )
+
+
+def _utf8(body: bytes) -> str | None:
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def _commit(place: Path) -> str:
@@ -123,24 +161,45 @@ def _commit(place: Path) -> str:
 
 
 def _dates(project: Path, sources: Mapping[str, str]) -> dict[str, str]:
+    """When each file was last changed, read from the history in one pass; empty if there is none."""
+    words = ["log", "-c", "-z", "--no-renames", "--name-only", "--relative", "--format=%x01%cI"]
     try:
-        return {path: text(project, "log", "-1", "--format=%cI", "--", path).strip() for path in sources}
+        said = text(project, *words)
     except GitError:
         return {}
+    found: dict[str, str] = {}
+    date = ""
+    for word in said.split("\0"):
+        if word.startswith("\x01"):
+            date = word[1:]
+        else:
+            found.setdefault(word.lstrip("\n"), date)
+    return {path: found[path] for path in sources if path in found}
 
 
-def _named_by_tests(kept: _Project) -> Iterator[tuple[str, Function, list[str]]]:
-    """Functions that are long enough, with the test files that name them: those that import their file, if any do."""
+def _named_by_tests(kept: _Project) -> Iterator[_Row]:
+    """Functions that are long enough, with the test files that name them.
+
+    Those that import the function's file, else those that import its package, else all; and of them the ones that name
+    it most often, so that a common name such as `close` does not run the whole suite.
+    """
     modules = {path: source for path, source in kept.sources.items() if re.search(IS_MODULE, path)}
     paths = list(kept.sources)
     imported = {path: set(imports(source, path, paths)) for path, source in modules.items()}
+    words = {path: Counter(_WORD.findall(source)) for path, source in modules.items()}
     for path, source in kept.sources.items():
-        for function in [] if re.search(IS_TEST, path) else functions(source):
-            word = re.compile(rf"\b{re.escape(function.name.rpartition('.')[2])}\b")
-            naming = [module for module, body in modules.items() if word.search(body)]
+        wanted = path.startswith(kept.part) and not re.search(IS_TEST, path)
+        package = f"{path.rpartition('/')[0]}/__init__.py"
+        for function in functions(source) if wanted else []:
+            owner, _, word = function.name.rpartition(".")
+            word = owner if word.startswith("__") and owner else word  # Python calls it, and tests name the class
+            naming = [module for module in modules if words[module][word]]
             near = [module for module in naming if path in imported[module]]
+            near = near or [module for module in naming if package in imported[module]] or naming
             if naming and function.lines >= LEAST_LINES:
-                yield path, function, near or naming
+                often = {module: words[module][word] for module in near}
+                chosen = sorted(near, key=often.__getitem__, reverse=True)[:MOST_FILES]
+                yield path, function, sorted(chosen)
 
 
 def _candidate(kept: _Project, path: str, function: Function, modules: list[str]) -> Candidate | None:
@@ -209,4 +268,5 @@ def _nothing(kept: _Project, found: Mined) -> str:
         return f"none of {len(found.rows)} functions is a task ({reasons})"
     if not any(re.search(IS_MODULE, path) for path in kept.sources):
         return "the project has no tests: no file test_*.py or *_test.py; only functions with tests can be checked"
-    return f"no test names a function that has a docstring and {LEAST_LINES} lines of code"
+    inside = f" in {kept.part}" if kept.part else ""
+    return f"no test names a function{inside} that has a docstring and {LEAST_LINES} lines of code"

@@ -11,7 +11,7 @@ import msgspec
 
 from tierwise.spec.errors import SpecError
 from tierwise.verifiers.repository.answer import Edit
-from tierwise.verifiers.repository.git import GitError, text
+from tierwise.verifiers.repository.git import GitError, changed, text
 from tierwise.verifiers.repository.running import IS_MODULE, IS_TEST
 
 _SUFFIXES = (
@@ -80,19 +80,16 @@ def candidates(repository: Path, since: str, seen: Seen) -> Iterator[Candidate]:
         since: as git understands it; empty for all.
         seen: counts.
     """
-    line = ["log", "--format=%H%x00%P%x00%cI%x00%B%x01", *([f"--since={since}"] if since else [])]
-    for row in text(repository, *line).split("\x01"):
-        parts = row.strip("\n").split("\0")
-        if len(parts) < 4:
-            continue
-        commit, parents, date, message = parts
+    line = ["log", "-z", "--format=%H%x00%P%x00%cI%x00%B", *([f"--since={since}"] if since else [])]
+    said = iter(text(repository, *line).split("\0"))
+    for commit, parents, date, message in zip(said, said, said, said, strict=False):
         seen.commits += 1
         if len(parents.split()) != 1:
             seen.merges += " " in parents
             continue
         seen.single += 1
         asked = without_trailers(message)
-        found = _changed(repository, parents, commit)
+        found = changed(repository, parents, commit)
         code = [path for path in found if not re.search(IS_TEST, path) and path.rpartition(".")[2] in CODE]
         modules = [path for path in found if re.search(IS_MODULE, path) and found[path] != "D"]
         if code and modules and asked:
@@ -103,12 +100,6 @@ def candidates(repository: Path, since: str, seen: Seen) -> Iterator[Candidate]:
                 message=asked,
                 modules=tuple(modules),
             )
-
-
-def _changed(repository: Path, parent: str, commit: str) -> dict[str, str]:
-    """The changed files with A, M or D."""
-    rows = text(repository, "diff-tree", "-r", "--no-renames", "--name-status", "-z", parent, commit).split("\0")
-    return {path: status for status, path in zip(rows[::2], rows[1::2], strict=False) if path}
 
 
 def without_trailers(message: str) -> str:

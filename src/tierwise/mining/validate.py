@@ -6,16 +6,17 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
+from tierwise.mining import kept
 from tierwise.mining.history import Candidate
 from tierwise.spec.errors import SpecError, TierwiseError
 from tierwise.verifiers.repository.check import RepositoryTests, Validation, gold, materials
 from tierwise.verifiers.repository.environment import Environment, EnvironmentFailed, environment, interpreter, key_of
-from tierwise.verifiers.repository.git import archive
-from tierwise.verifiers.repository.running import Ran, State, command_of, reason, run_tests
+from tierwise.verifiers.repository.git import archive, elsewhere, text
+from tierwise.verifiers.repository.running import Ran, State, command_of, is_pytest, reason, run_tests
 
 Scope = Literal["changed", "folder", "suite"]
 
@@ -66,6 +67,7 @@ class Validator:
     settings: Settings
     spent: Spent = field(default_factory=Spent)
     _failed: dict[str, str] = field(default_factory=dict)
+    _whole: dict[tuple[str, ...], Ran] = field(default_factory=dict)
 
     def seconds(self, began: float) -> dict[str, float]:
         """Elapsed time since `began`, a moment of `time.monotonic()`, and the parts of it that are known."""
@@ -87,11 +89,43 @@ class Validator:
             ready = await asyncio.to_thread(self._environment, candidate)
             if isinstance(ready, str):
                 return ready
-            return await self._validated(candidate, ready)
+            place = kept.place_of(self._facts(candidate, ready))
+            if (held := kept.read(place)) is not None:
+                return self._with_commits(held, candidate)
+            found = await self._validated(candidate, ready)
+            if not isinstance(found, str):
+                kept.write(place, found)
         except SpecError:
             raise
         except TierwiseError as error:
             return str(error)
+        return found
+
+    def _facts(self, candidate: Candidate, ready: Environment) -> list[Any]:
+        """What the validation of a candidate depends on: files of both sides, not their commits."""
+        one = self.settings
+        trees = text(self.repository, "rev-parse", f"{candidate.parent}^{{tree}}", f"{candidate.commit}^{{tree}}")
+        files = scope_of(candidate, one.scope)
+        return [
+            ready.folder.name,
+            trees.split(),
+            files,
+            msgspec.to_builtins(candidate.solution),
+            one.tests,
+            one.repeats,
+            one.seconds,
+        ]
+
+    def _with_commits(self, check: RepositoryTests, candidate: Candidate) -> RepositoryTests:
+        """A check that was kept, for this candidate of this repository."""
+        return msgspec.structs.replace(
+            check,
+            repository=str(self.repository),
+            base=candidate.parent,
+            commit=candidate.commit,
+            date=candidate.date,
+            contamination=contamination(candidate.date, self.settings.released),
+        )
 
     def _environment(self, candidate: Candidate) -> Environment | str:
         """The environment of a commit; why there is none, which is found out once per key."""
@@ -122,20 +156,41 @@ class Validator:
             tests=tests,
             removed=removed,
         )
-        after = [await self._run(whole, command, ready)]
+        after = [await self._finished(candidate, whole, command, ready)]
         if not after[0].passed:
-            return _with_reason("no test passes after the commit", after[0])
+            return _with_reason("no test passes after the commit", after[0]) + self._elsewhere(candidate)
         before = [await self._run(empty, command, ready)]
-        if not after[0].passed - before[0].passed:
-            failed = len(after[0].outcomes.keys() - after[0].passed)
-            words = "no test fails before the commit and passes after it"
-            return _with_reason(f"{words}; {failed} do not pass after it", after[0]) if failed else words
+        turned = after[0].passed - before[0].passed
+        if not turned:
+            return _nothing_turned(after[0]) + (self._elsewhere(candidate) if after[0].ended("failed") else "")
         for _ in range(one.repeats - 1):  # the gold answer must do what the commit does
             after.append(await self._run(solved, command, ready))
-            before.append(await self._run(empty, command, ready))
-        if after[1].refused:
-            return f"the commit's own change cannot be applied as an answer: {after[1].refused}"
+            if after[-1].refused:
+                return f"the commit's own change cannot be applied as an answer: {after[-1].refused}"
+            before.append(await self._again(empty, before[0], turned, command, ready))
         return self._check(candidate, files, before, after)
+
+    def _elsewhere(self, candidate: Candidate) -> str:
+        """What the commit's tests may lack."""
+        lacks = elsewhere(self.repository, candidate.commit)
+        more = f" and {len(lacks) - 3} more" if len(lacks) > 3 else ""
+        return f"; git does not hold what the commit needs of {', '.join(lacks[:3])}{more}" if lacks else ""
+
+    async def _finished(self, candidate: Candidate, state: State, command: list[str], ready: Environment) -> Ran:
+        """The first run on the commit itself, which many functions of one project share."""
+        key = (candidate.commit, *command)
+        if key not in self._whole:
+            self._whole[key] = await self._run(state, command, ready)
+        return self._whole[key]
+
+    async def _again(self, state: State, first: Ran, turned: set[str], command: list[str], ready: Environment) -> Ran:
+        """Another run of the tests that failed before the commit; of those that passed, the runs after it say more."""
+        chosen = chosen_again(self.settings.tests, first, turned)
+        if chosen:
+            ran = await self._run(state, command_of(self.settings.tests, chosen), ready)
+            if turned & first.outcomes.keys() <= ran.outcomes.keys():  # the runner knew their names
+                return msgspec.structs.replace(ran, outcomes={**first.outcomes, **ran.outcomes})
+        return await self._run(state, command, ready)
 
     async def _run(self, state: State, command: list[str], ready: Environment) -> Ran:
         ran = await run_tests(state, command, ready, self.settings.seconds)
@@ -178,6 +233,29 @@ class Validator:
         if not check.judged(after[-1]).ok or check.judged(before[-1]).ok:
             raise AssertionError(candidate.commit)  # both follow from how the lists are made
         return check
+
+
+def chosen_again(tests: str, first: Ran, turned: set[str]) -> list[str]:
+    """What pytest is given to run tests again: tests that failed by name, and files whose tests were not there.
+
+    Empty if the runner is not pytest, or has no names of files.
+    """
+    by_file: dict[str, list[str]] = {}
+    for name in sorted(turned):
+        by_file.setdefault(name.partition("::")[0], []).append(name)
+    if not is_pytest(tests) or not all(file.endswith(".py") for file in by_file):
+        return []
+    return [one for file, names in by_file.items() for one in (names if first.outcomes.keys() >= {*names} else [file])]
+
+
+def _nothing_turned(after: Ran) -> str:
+    """Why a commit is no task whose tests end alike before and after it."""
+    words = "no test fails before the commit and passes after it"
+    failed, skipped = len(after.ended("failed")), len(after.ended("skipped"))
+    if failed or skipped:
+        parts = [f"{failed} fail after it"] * bool(failed) + [f"{skipped} are skipped"] * bool(skipped)
+        return _with_reason(f"{words}; {' and '.join(parts)}", after)
+    return f"{words}; all {len(after.passed)} pass before it, too"
 
 
 def _with_reason(words: str, ran: Ran) -> str:

@@ -649,7 +649,7 @@ def test_output_up_to_the_limit_is_whole_and_may_be_any_bytes(using):
 
 
 def busy(source: str, using: Mechanism) -> list[SandboxResult]:
-    """The program ten times at once, while other programs want every core four times over."""
+    """The program four times at once, while other programs want every core four times over."""
     cores = len(os.sched_getaffinity(0))
     hog = [sys.executable, "-c", "while True: pass"]
     # Each in a session of its own: the kernel's autogroups share the cores between sessions, not processes.
@@ -696,9 +696,47 @@ def test_a_wait_that_is_counted_when_it_is_over_costs_no_time():
         clock._seen -= 0.05
         clock.tick({1: family.Usage(cpu=number // 2 / 100, waited=number // 2 * 0.09)})
     assert clock.own < 1
-    clock._seen -= 10  # and then it sleeps
-    clock.tick({1: family.Usage(cpu=0.5, waited=4.5)})
+    for _ in range(200):  # and then it sleeps
+        clock._seen -= 0.05
+        clock.tick({1: family.Usage(cpu=0.5, waited=4.5)})
     assert clock.own > 10
+
+
+def test_a_wait_that_is_not_over_costs_no_time_and_is_counted_once():
+    """It runs for 10 ms, and then waits for three seconds, of which the kernel tells nothing until they are over."""
+    clock = family.Clock()
+    clock._seen -= 0.05
+    clock.tick({1: family.Usage(cpu=0.01, waited=0.01, ran=0.01, is_runnable=True)})
+    for _ in range(60):
+        clock._seen -= 0.05
+        clock.tick({1: family.Usage(cpu=0.01, waited=0.01, ran=0.01, is_runnable=True)})
+        assert clock.own < 0.1
+    clock._seen -= 0.05
+    clock.tick({1: family.Usage(cpu=0.02, waited=3.05, ran=0.02, is_runnable=True)})
+    assert clock.own < 0.1
+    for number in range(3, 63):  # and then it has a processor for itself
+        clock._seen -= 0.05
+        clock.tick({1: family.Usage(cpu=0.01 * number, waited=3.05, ran=0.01 * number, is_runnable=True)})
+    assert clock.own > 2.9
+
+
+def test_a_look_that_comes_late_does_not_make_a_program_late():
+    """All was stopped for a minute, with the process that looks. Who kept the cores busy meanwhile is told from it."""
+    clock = family.Clock()
+    clock._seen -= 60
+    clock.tick({1: family.Usage(cpu=0.2, waited=0.1, ran=0.2)})
+    assert clock.own < 0.5
+    clock._seen -= 60
+    clock.tick({1: family.Usage(cpu=0.2 + 60 * family.CORES, waited=0.1, ran=60.2)})
+    assert clock.own > 59
+
+
+def test_a_process_that_sleeps_is_not_waiting():
+    clock = family.Clock()
+    for _ in range(60):
+        clock._seen -= 0.05
+        clock.tick({1: family.Usage(cpu=0.01, waited=0.01, ran=0.01)})
+    assert clock.own > 2.9
 
 
 @pytest.mark.parametrize("stops", [["load", ""], ["load", "load"], ["time"]])

@@ -21,7 +21,7 @@ from tierwise.verifiers.code.python_tests import read_code
 from tierwise.verifiers.repository.answer import Edit, edits_in
 from tierwise.verifiers.repository.environment import Environment, environment
 from tierwise.verifiers.repository.function import written
-from tierwise.verifiers.repository.git import archive, files_at, text
+from tierwise.verifiers.repository.git import archive, changed, git, text
 from tierwise.verifiers.repository.running import IS_TEST, Ran, State, command_of, reason, run_tests
 
 Commit = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{40}([0-9a-f]{24})?$")]
@@ -159,23 +159,17 @@ def materials(repository: Path, base: str, commit: str) -> tuple[bytes, bytes, l
     Raises:
         TierwiseError: the repository lacks a commit.
     """
-    before, after = files_at(repository, base), files_at(repository, commit)
-    is_test = re.compile(IS_TEST)
-    changed = [path for path, found in after.items() if before.get(path) != found and is_test.search(path)]
-    removed = [path for path in before if path not in after and is_test.search(path)]
-    return archive(repository, base), archive(repository, commit, changed), removed
+    tests = {path: kind for path, kind in changed(repository, base, commit).items() if re.search(IS_TEST, path)}
+    there = [path for path, kind in tests.items() if kind != "D"]
+    return archive(repository, base), archive(repository, commit, there), [path for path in tests if path not in there]
 
 
 def gold(repository: Path, base: str, commit: str) -> Edit:
-    """The commit's own change without its tests."""
-    before, after = files_at(repository, base), files_at(repository, commit)
-    is_test = re.compile(IS_TEST)
-    paths = [
-        path
-        for path in sorted(before.keys() | after.keys())
-        if before.get(path) != after.get(path) and not is_test.search(path)
-    ]
+    """The commit's own change without its tests. What is no UTF-8 in it is kept as Python's `surrogateescape` does."""
+    paths = [path for path in sorted(changed(repository, base, commit)) if not re.search(IS_TEST, path)]
     if not paths:
         raise TierwiseError(f"{commit[:12]} changes nothing but tests")
     chosen = [f":(literal){path}" for path in paths]
-    return Edit(diff=text(repository, "diff", "--binary", "--no-color", "--no-ext-diff", base, commit, "--", *chosen))
+    words = ["diff", "--binary", "--no-renames", "--no-color", "--no-ext-diff", "--ignore-submodules=all"]
+    diff = git(repository, *words, base, commit, "--", *chosen)
+    return Edit(diff=diff.decode(errors="surrogateescape"))

@@ -88,14 +88,25 @@ def interpreter(name: str) -> Interpreter:
     return Interpreter(path=place, version=version, prefix=Path(prefix).resolve())
 
 
-def files_of(repository: Path, commit: str) -> dict[str, str]:
-    """The files of a commit that decide what is installed, with their hashes."""
-    return {path: found for path, found in files_at(repository, commit).items() if _FILES.match(path)}
+def files_of(repository: Path, commit: str, install: str) -> dict[str, str]:
+    """The files of a commit that decide what is installed, with their hashes.
+
+    For a command of the user's, those of the folders that it names count too, as packages of a monorepo, and what it
+    runs.
+    """
+    named = {word.partition("[")[0].removeprefix("./").rstrip("/") for word in shlex.split(install)}
+
+    def counts(path: str) -> bool:
+        folder, _, name = path.rpartition("/")
+        return bool(_FILES.match(path)) or path in named or (folder in named and bool(_FILES.match(name)))
+
+    return {path: found for path, found in files_at(repository, commit).items() if counts(path)}
 
 
 def key_of(repository: Path, commit: str, python: Interpreter, install: str, runner: str) -> str:
     """The key of a commit's environment in the cache."""
-    facts = [python.version, str(python.prefix), platform.machine(), install, runner, files_of(repository, commit)]
+    files = files_of(repository, commit, install)
+    facts = [python.version, str(python.prefix), platform.machine(), install, runner, files]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -126,7 +137,7 @@ def environment(repository: Path, commit: str, *, python: str, install: str, run
                 "python": found.version,
                 "commit": commit,
                 "install": install,
-                "files": files_of(repository, commit),
+                "files": files_of(repository, commit, install),
             }
             (folder / READY).write_text(json.dumps(about), encoding="utf-8")
         except OSError as error:
@@ -251,4 +262,7 @@ def _move(folder: Path, source: Path) -> None:
         if place in programs and body.startswith(b"#!"):
             moved = moved.replace(os.fsencode(folder), os.fsencode(PLACE))
         if moved != body:
+            mode = place.stat().st_mode
+            place.unlink()  # it may be a hard link into the cache of the installer, as uv makes them
             place.write_bytes(moved)
+            place.chmod(mode)

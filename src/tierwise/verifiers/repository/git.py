@@ -17,6 +17,7 @@ ENVIRONMENT = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0", "GIT_OPTI
 
 _COMMITTED = re.compile(r"\A(?:.+\n)*?committer .* (\d+) [+-]\d+\n")
 _LINK, _SUBMODULE = "120000", "160000"
+_POINTER = "^version https://git-lfs.github.com/spec/"
 
 
 class GitError(TierwiseError):
@@ -53,6 +54,24 @@ def files_at(folder: Path, commit: str) -> dict[str, str]:
         if path and facts.startswith("100"):
             found[path] = facts.split()[2]
     return found
+
+
+def changed(folder: Path, base: str, commit: str) -> dict[str, str]:
+    """The paths that differ between two commits, links too, with A, M, D or T; submodules are left out."""
+    words = ["diff-tree", "-r", "--no-renames", "--ignore-submodules=all", "--name-status", "-z"]
+    rows = text(folder, *words, base, commit).split("\0")
+    return {path: status for status, path in zip(rows[::2], rows[1::2], strict=False) if path}
+
+
+def elsewhere(folder: Path, commit: str) -> list[str]:
+    """What a commit names and git does not hold: its submodules, and files of Git LFS."""
+    rows = [row.partition("\t") for row in text(folder, "ls-tree", "-r", "-z", commit).split("\0") if row]
+    modules = [f"the submodule {path}" for facts, _, path in rows if facts.startswith(_SUBMODULE)]
+    try:
+        pointers = text(folder, "grep", "-l", "-z", "-I", "-e", _POINTER, commit).split("\0")
+    except GitError:  # none
+        pointers = []
+    return modules + [f"{one.partition(':')[2]} of Git LFS" for one in pointers if one]
 
 
 def archive(folder: Path, commit: str, paths: Iterable[str] | None = None) -> bytes:

@@ -37,7 +37,7 @@ def unpack(packed: bytes, wanted: re.Pattern[str] | None = None) -> None:
     if not packed:
         return
     with tarfile.open(fileobj=io.BytesIO(packed)) as file:
-        members = [one for one in file if wanted is None or (one.isfile() and wanted.search(one.name))]
+        members = [one for one in file if wanted is None or wanted.search(one.name)]
         if hasattr(tarfile, "data_filter"):
             file.extractall(REPOSITORY, members, filter="tar")
         else:
@@ -104,26 +104,28 @@ def run(given: Given) -> Given:
             code = 127
             output.write(f"{given['command'][0]}: {error.strerror}\n".encode())
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    outcomes, failures = read(RESULTS)
+    outcomes, failures, skips = read(RESULTS)
     return {
         "exit_code": code,
         "seconds": time.monotonic() - began,
         "cpu_seconds": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
         "outcomes": outcomes,
         "failures": failures,
+        "skips": skips,
         "has_results": RESULTS.exists(),
         "tail": OUTPUT.read_bytes()[-TAIL:].decode(errors="replace"),
     }
 
 
-def read(path: Path) -> tuple[dict[str, str], list[str]]:
-    """The outcome of each test in a JUnit XML file, and what the first failures say."""
+def read(path: Path) -> tuple[dict[str, str], list[str], list[str]]:
+    """The outcome of each test in a JUnit XML file, and what the first failures and skipped tests say."""
     outcomes: dict[str, str] = {}
     failures: list[str] = []
+    skips: list[str] = []
     try:
         cases = list(ET.parse(path).getroot().iter("testcase"))  # noqa: S314 -- see above
     except (OSError, ET.ParseError):
-        return outcomes, failures
+        return outcomes, failures, skips
     for case in cases:
         kinds = {child.tag for child in case}
         outcome = "failed" if kinds & {"failure", "error"} else "skipped" if "skipped" in kinds else "passed"
@@ -134,7 +136,9 @@ def read(path: Path) -> tuple[dict[str, str], list[str]]:
             for child in case:
                 said = child.text or ""
                 failures.append("\n".join([child.get("message") or "", said[:1500], said[1500:][-1500:]]))
-    return outcomes, failures
+        if outcome == "skipped" and len(skips) < MOST_FAILURES:
+            skips += [child.get("message") or child.text or "" for child in case if child.tag == "skipped"]
+    return outcomes, failures, skips
 
 
 def identity(file: str, classes: str, name: str) -> str:

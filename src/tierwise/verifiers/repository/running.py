@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ IS_MODULE = r"(?:^|/)(?:test_[^/]*|[^/]*_test)\.py$"
 RESULTS = "/tmp/results.xml"  # noqa: S108 -- in the sandbox
 GIB = 1024 * MIB
 
+_MAKERS = ("tox", "nox")
 Outcome = Literal["passed", "failed", "skipped"]
 
 
@@ -43,6 +45,8 @@ class Ran(msgspec.Struct, frozen=True, kw_only=True):
     outcomes: dict[str, Outcome] = {}
     failures: list[str] = []
     """Messages and last lines of the first failures."""
+    skips: list[str] = []
+    """Why the first skipped tests were."""
     refused: str = ""
     """Why the answer could not be applied, so that nothing ran."""
     missing: str = ""
@@ -59,7 +63,10 @@ class Ran(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def passed(self) -> set[str]:
-        return {name for name, outcome in self.outcomes.items() if outcome == "passed"}
+        return self.ended("passed")
+
+    def ended(self, outcome: Outcome) -> set[str]:
+        return {name for name, found in self.outcomes.items() if found == outcome}
 
 
 def command_of(tests: str, files: Sequence[str]) -> list[str]:
@@ -68,7 +75,8 @@ def command_of(tests: str, files: Sequence[str]) -> list[str]:
     Args:
         tests: as the user gave it. `{junit}` and `{files}` are the path of the results, which any runner may write in
             JUnit's XML format, and the files to run. pytest gets both without them.
-        files: paths of test files, or folders; empty for the whole suite.
+        files: paths of test files, or folders; empty for the whole suite. Within a longer word, as in `sh -c`, they are
+            quoted for a shell.
 
     Raises:
         SpecError: it is no command, or it names no `{junit}` and is not pytest.
@@ -79,21 +87,34 @@ def command_of(tests: str, files: Sequence[str]) -> list[str]:
         raise SpecError(f"{tests!r} is not a command: {error}", field="--tests") from error
     if not words:
         raise SpecError('is empty; give a command such as "pytest -q"', field="--tests")
-    is_pytest = words[0] in ("pytest", "py.test") or words[1:3] == ["-m", "pytest"]
-    if not is_pytest and not any("{junit}" in word for word in words):
+    if words[0] in _MAKERS or (words[1:2] == ["-m"] and words[2:3] and words[2] in _MAKERS):
         raise SpecError(
-            f"{tests!r} is not pytest, so it must say where its results go: a runner that writes JUnit's XML format, "
-            'such as "python run.py --xml {junit} {files}"',
+            f"{tests!r} makes environments of its own, for which the sandbox has no network; give the command that it "
+            "runs in them, such as pytest -q, and what it installs as --install COMMAND",
             field="--tests",
         )
-    if is_pytest:
+    ours = is_pytest(tests)
+    if not ours and not any("{junit}" in word for word in words):
+        raise SpecError(
+            f"{tests!r} is not pytest, so it must say where its results go: a runner that writes JUnit's XML format, "
+            'such as "python run.py --xml {junit} {files}"; pytest runs tests of unittest, too',
+            field="--tests",
+        )
+    if ours:
         extra = ["-o", "junit_family=xunit1", "-p", "no:cacheprovider", "--continue-on-collection-errors"]
+        extra += [] if "--rootdir" in tests else ["--rootdir=."]  # names of tests are paths from here, in a package too
         words += extra + ([] if "{junit}" in tests else ["--junitxml={junit}"])
         words += [] if "{files}" in tests else ["{files}"]
     line: list[str] = []
     for word in words:
-        line += files if word == "{files}" else [word.replace("{junit}", RESULTS)]
+        line += files if word == "{files}" else [word.replace("{junit}", RESULTS).replace("{files}", shlex.join(files))]
     return line
+
+
+def is_pytest(tests: str) -> bool:
+    """Whether a command of tests runs pytest."""
+    words = tests.split()
+    return words[0] in ("pytest", "py.test") or words[1:3] == ["-m", "pytest"]
 
 
 async def run_tests(state: State, command: Sequence[str], environment: Environment, seconds: float) -> Ran:
@@ -122,7 +143,7 @@ async def run_tests(state: State, command: Sequence[str], environment: Environme
         "command": list(command),
         "environment": own,
     }
-    stdin = msgspec.json.encode(given) + b"\n" + state.base + state.tests
+    stdin = json.dumps(given).encode() + b"\n" + state.base + state.tests  # msgspec refuses what is no UTF-8
     limits = Limits(
         seconds=seconds,
         cpu_seconds=4 * seconds,
@@ -200,12 +221,14 @@ def reason(ran: Ran) -> str:
                 service = [name for port, name in _PORTS.items() if re.search(rf"\b{port}\b", said)]
                 named = f" ({', '.join(service)})" if service and "service" in words else ""
                 return words.format(*found.groups()) + named
+    last = next(reversed(ran.tail.strip().splitlines()), "it printed nothing")[:200]
     if not ran.has_results:
-        last = next(reversed(ran.tail.strip().splitlines()), "")
-        return f"wrote no results (exit code {ran.exit_code}): {last[:200]}"
+        return f"wrote no results (exit code {ran.exit_code}): {last}"
     for said in ran.failures:
         lines = [line.strip() for line in said.split("\n") if line.strip()]
         errors = [line.removeprefix("E").strip() for line in lines if line.startswith("E  ")]
         if shown := (errors or lines)[:1]:
             return f"fails with {shown[0][:200]!r}"
-    return ""
+    if not ran.outcomes and ran.exit_code:
+        return f"ran no test (exit code {ran.exit_code}): {last}"
+    return f"skips tests: {ran.skips[0][:200]!r}" if ran.skips else ""

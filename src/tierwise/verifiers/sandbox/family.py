@@ -20,15 +20,22 @@ class Usage:
     Args:
         cpu: seconds, including reaped children.
         memory: bytes of anonymous and shared memory.
-        waited: seconds in which its main thread could have run, but other programs had the processor.
+        waited: seconds in which its main thread could have run, but other programs had the processor; a wait is counted
+            when it is over.
+        ran: seconds in which its main thread had a processor.
+        is_runnable: its main thread has a processor or waits for one.
     """
 
     cpu: float = 0.0
     memory: int = 0
     waited: float = 0.0
+    ran: float = 0.0
+    is_runnable: bool = False
 
 
 NOTHING = Usage()
+LONGEST = 0.25
+"""Seconds without a look that may count as a program's own; there is one each 50 ms."""
 CORES = len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
 
 
@@ -52,15 +59,16 @@ def family(first: int) -> list[int]:
 def usage(pid: int) -> Usage:
     """What a process has used (proc(5)); nothing if it has ended."""
     try:
-        times = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:15]
+        facts = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
         return NOTHING
     memory = sum(int(line.split()[1]) for line in lines if line.startswith(("RssAnon:", "RssShmem:")))
-    waited = 0.0
+    ran = waited = 0.0
     with contextlib.suppress(OSError, IndexError, ValueError):  # a kernel without CONFIG_SCHED_INFO lacks it
-        waited = int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
-    return Usage(cpu=sum(map(int, times)) / os.sysconf("SC_CLK_TCK"), memory=memory * 1024, waited=waited)
+        ran, waited = (int(word) / 1e9 for word in Path(f"/proc/{pid}/schedstat").read_text().split()[:2])
+    cpu = sum(map(int, facts[11:15])) / os.sysconf("SC_CLK_TCK")
+    return Usage(cpu=cpu, memory=memory * 1024, waited=waited, ran=ran, is_runnable=facts[0] == "R" and waited > 0)
 
 
 def socket_bytes(pid: int) -> int:
@@ -89,7 +97,9 @@ class Clock:
 
     An interval in which its processes waited for a processor counts less by that wait, but at least as long as they
     kept all cores busy: many processes that wait for each other save up no time. The kernel counts a wait when it is
-    over: what cannot have been in the interval is taken back from those before, except what kept all cores busy.
+    over. Until then, a process that could run and did not has waited for the whole interval; what cannot have been in
+    the interval in which a wait ends is taken back from those before, except what kept all cores busy. Who looks waits
+    for a processor too, or was stopped: an interval counts as `LONGEST` at most, or as what kept all cores busy.
     """
 
     began: float = field(default_factory=time.monotonic)
@@ -102,6 +112,8 @@ class Clock:
     """The least that `own` can be: the CPU seconds on all cores together."""
     _seen: float = field(default_factory=time.monotonic)
     _waited: dict[int, float] = field(default_factory=dict)
+    """Of each process, with a wait that is not over."""
+    _ran: dict[int, float] = field(default_factory=dict)
 
     def restart(self) -> None:
         """Count from now on."""
@@ -113,16 +125,21 @@ class Clock:
         """Count the interval since the last call."""
         now = time.monotonic()
         length = now - self._seen
-        waits = {pid: max(0.0, one.waited - self._waited.get(pid, 0.0)) for pid, one in used.items()}
-        longest = max((waits[pid] for pid in waits.keys() & self._waited.keys()), default=0.0)
-        self._waited = {pid: one.waited for pid, one in used.items()}
+        waited_before, self._waited = self._waited, {}
+        for pid, one in used.items():
+            so_far = waited_before.get(pid, 0.0)
+            is_waiting = one.is_runnable and self._ran.get(pid) == one.ran
+            self._waited[pid] = max(so_far + length if is_waiting else so_far, one.waited)
+        self._ran = {pid: one.ran for pid, one in used.items()}
+        waits = {pid: waited - waited_before.get(pid, 0.0) for pid, waited in self._waited.items()}
+        longest = max((waits[pid] for pid in waits.keys() & waited_before.keys()), default=0.0)
         # Sums can fall when a process ends that nobody has waited for yet.
         cpu = max(self.cpu, sum(one.cpu for one in used.values()) - self._before)
         busy = min(length, (cpu - self.cpu) / CORES)
         self._busy += busy
         earlier = max(0.0, longest - length)
         waited = sum(waits.values()) - earlier
-        self.own = max(self.own + max(length - waited, busy) - earlier, self._busy)
+        self.own = max(self.own + max(min(length - waited, LONGEST), busy) - earlier, self._busy)
         self._seen, self.cpu = now, cpu
 
     @property
