@@ -76,7 +76,8 @@ def _drawn(share: float, tasks: int) -> Score:
 
 def _holds(found: Estimate) -> bool:
     """Whether the interval holds the true difference, 0."""
-    assert found.interval is not None and found.interval.high is not None
+    assert found.interval is not None
+    assert found.interval.high is not None
     return found.interval.low <= 0 <= found.interval.high
 
 

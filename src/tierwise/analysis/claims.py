@@ -85,8 +85,10 @@ def _compared(manifest: Manifest, stored: RunClaim, tier: ClaimedTier, row: Resu
     if found is not None and not reason:
         verdict = verdict_of(found, claim.margin)
     name = TierVariant(tier=row.tier, mode=row.mode).name
-    doubts = list(_doubts(claim, tier, tasks))
-    return _check(stored, name, row.quality, None if found is None else found.difference, verdict, doubts)
+    doubts = list(_doubts(claim, tier))
+    if found is None:
+        return _check(stored, name, row.quality, None, verdict, doubts)
+    return _check(stored, name, row.quality, found.difference, verdict, [*doubts, *_other_counts(claim, tasks)])
 
 
 def _check(
@@ -185,12 +187,16 @@ def _unstated(claim: Claim) -> Iterator[str]:
         yield "date unknown"
 
 
-def _doubts(claim: Claim, tier: ClaimedTier, tasks: Tasks) -> Iterator[str]:
+def _doubts(claim: Claim, tier: ClaimedTier) -> Iterator[str]:
     """What speaks against comparing a claim with a row in its mode."""
     if tier.thinks is None:
         yield "it is not known whether the tier thinks"
     if claim.samples == "greedy" and not tier.greedy:
         yield "claimed for greedy answers, and the tier samples"
+
+
+def _other_counts(claim: Claim, tasks: Tasks) -> Iterator[str]:
+    """Doubts about the number of tasks that a claim is of."""
     if not tasks.is_sample and not tasks.are_same:
         yield f"claimed on {tasks.claimed} tasks, run on {tasks.run}: both count as samples"
     if claim.samples in ("greedy", 1) and tasks.claimed and not _is_count(claim.score, tasks.claimed):
