@@ -112,6 +112,13 @@ def test_the_claims_of_a_checkpoints_family_and_variant_are_found(tmp_path, monk
     assert [(tier.tier, tier.thinks) for tier in one.tiers] == [("fast", False), ("max", True)], "routes ask others"
 
 
+def test_a_familys_claim_that_the_user_makes_too_is_shown_once(tmp_path, monkeypatch):
+    said = "{{suite: gpqa-diamond, score: 84.3, mode: think, samples: 4, source: the card}}"
+    monkeypatch.setattr(f"{__name__}.LOCAL", f"{LOCAL}claims:\n  all: [{said}]\n")
+    (one,) = local(tmp_path, monkeypatch, "gemma-4 31b")
+    assert (one.stands_in, one.claim.samples) == ("local.yaml", 4)
+
+
 @pytest.mark.parametrize(
     ("sampling", "thinks", "effort"),
     [

@@ -49,8 +49,15 @@ def _about(plan: Plan, deployment: str, tiers: Sequence[str], suite: str, tasks:
     for claim in own:
         yield RunClaim(claim=claim, deployment=deployment, stands_in=plan.path.name, tiers=claimed)
     for claim in published:
+        if _said(claim) in {_said(one) for one in own}:  # the user's own words stand for it
+            continue
         named = f"family {family.name}" if family is not None else ""
         yield RunClaim(claim=claim, deployment=deployment, stands_in=named, tiers=claimed)
+
+
+def _said(claim: Claim) -> tuple[object, ...]:
+    """What a claim says, without who says it and what speaks against it."""
+    return claim.suite, claim.release, claim.subset, claim.score, claim.mode, claim.effort, claim.harness
 
 
 def _architecture(plan: Plan, deployment: str) -> Architecture | None:
