@@ -112,6 +112,13 @@ def test_the_claims_of_a_checkpoints_family_and_variant_are_found(tmp_path, monk
     assert [(tier.tier, tier.thinks) for tier in one.tiers] == [("fast", False), ("max", True)], "routes ask others"
 
 
+def test_a_familys_claim_that_the_user_makes_too_is_shown_once(tmp_path, monkeypatch):
+    said = "{{suite: gpqa-diamond, score: 84.3, mode: think, samples: 4, source: the card}}"
+    monkeypatch.setattr(f"{__name__}.LOCAL", f"{LOCAL}claims:\n  all: [{said}]\n")
+    (one,) = local(tmp_path, monkeypatch, "gemma-4 31b")
+    assert (one.stands_in, one.claim.samples) == ("local.yaml", 4)
+
+
 @pytest.mark.parametrize(
     ("sampling", "thinks", "effort"),
     [
@@ -128,6 +135,27 @@ def test_whether_a_tier_thinks_follows_from_its_sampling_and_the_family(
     found = local(tmp_path, monkeypatch, "deepseek-v4-pro", sampling)
     assert [one.claim.score for one in found] == [72.9, 89.1, 90.1]
     assert (found[0].tiers[0].thinks, found[0].tiers[0].effort) == (thinks, effort)
+
+
+@pytest.mark.parametrize(
+    ("sampling", "options", "greedy"),
+    [
+        ("{temperature: 0}", {}, True),
+        ("{top_k: 1}", {}, True),
+        ("{}", {"temperature": 0}, True),
+        ("{}", {}, False),
+        ("{temperature: 0.2}", {}, False),
+        ("{temperature: 0}", {"temperature": 0.7}, False),
+    ],
+)
+def test_a_tier_is_greedy_if_it_is_on_every_task(tmp_path, sampling, options, greedy):
+    path = tmp_path / "tasks.jsonl"
+    tasks = [line("a", "1+1?", 2, options={"temperature": 0}), line("b", "1+2?", 3, options=options)]
+    header = {"workload": {"suite": {"name": "made"}}}
+    path.write_text("".join(json.dumps(one) + "\n" for one in (header, *tasks)))
+    text = CONFIG.format(url="http://localhost:1").replace("policy: single}", f"policy: single, sampling: {sampling}}}")
+    (one,) = claims_for(parse(text, tmp_path / "far.yaml"), load(path), ["fast"])
+    assert one.tiers[0].greedy is greedy
 
 
 def test_a_workload_of_no_suite_is_known_by_its_name(tmp_path):

@@ -48,7 +48,8 @@ def test_word_problems_are_graded_by_their_number(gsm8k):
     path = gsm8k(*ROWS)
     made = Gsm8k(file=str(path), sha256=hashlib.sha256(path.read_bytes()).hexdigest()).make(Path())
     assert [task.check.number.equals for task in made.tasks] == [4, 1001, -2]
-    assert (made.version, made.notes) == ("gsm8k.jsonl", ())
+    assert made.version == "gsm8k.jsonl"
+    assert made.notes == ("3 problems; the test split has 1,319: the training split (7,473), or half a download",)
     assert verdict(made.tasks[1], "Well.\n#### 1001").ok
     assert not verdict(made.tasks[1], "#### 1000").ok
 

@@ -1,7 +1,7 @@
 """Published scores beside reproduced ones: what was claimed, what was measured here, and whether the two agree.
 
 A verdict is given only where both were measured on the same part of a suite, in the same mode and by the same harness.
-It then follows from the interval of the difference.
+It then follows from the interval of the difference (`claim_verdict.py`).
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from tierwise.analysis.claim_verdict import Agreement, Tasks, compare, verdict_of
 from tierwise.runs.records import MAX_ERROR_SHARE, TierVariant
 from tierwise.spec.claims import UNKNOWN, WHOLE
-from tierwise.stats.estimates import Estimate, Interval, wilson
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,18 +21,14 @@ if TYPE_CHECKING:
     from tierwise.runs.claims import ClaimedTier, RunClaim
     from tierwise.runs.directory import Manifest
     from tierwise.spec.claims import Claim
+    from tierwise.stats.estimates import Estimate
     from tierwise.workloads.suites import SuitePart, SuiteRow
-
-MATTERS = 0.10
-"""The difference that has to be told from none: where the interval reaches further, n is too small for "within"."""
 
 HARNESS = "tierwise"
 """Who measures a run of `tierwise bench` without a runner."""
 
 _COUNTED = {"livecodebench": "v6", "terminal-bench-2": "2.0"}
 """The release whose tasks a suite's row counts, where there are several."""
-
-Agreement = Literal["within", "below", "above", "not comparable"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +43,10 @@ class ClaimCheck:
     """Share of the tasks."""
     how: str
     """The claim's mode and effort of thinking."""
+    samples: int | Literal["greedy"] | None
+    """Answers per task that the claim is the mean of; None if it does not say."""
+    margin: float
+    """Points: a difference within it counts as none."""
     harness: str
     date: str
     source: str
@@ -55,82 +55,68 @@ class ClaimCheck:
     reproduced: Estimate | None
     """The row's share solved; None if the run has no row in the claim's mode."""
     difference: Estimate | None
-    """Reproduced minus claimed, with the claim's own sampling error where its number of tasks is known."""
+    """Reproduced minus claimed; None if the two are not about the same tasks, or in the same mode."""
     verdict: Agreement
     why: str
 
 
 def check_claims(manifest: Manifest, rows: Sequence[ResultRow]) -> Iterator[ClaimCheck]:
     """Compare every claim of a run with the rows in its mode. A claim in whose mode there is none says so."""
-    part, harness = manifest.suite, _harness(manifest)
     for stored in manifest.claims:
         claim = stored.claim
         tiers = {one.tier: one for one in stored.tiers}
         about = [(tiers[row.tier], row) for row in rows if row.tier in tiers]
         fitting = [(tier, row) for tier, row in about if not _other_mode(claim, tier, row)]
         for tier, row in fitting:
-            name = TierVariant(tier=row.tier, mode=row.mode).name
-            doubt = "it is not known whether the tier thinks" if tier.thinks is None else ""
-            yield _check(stored, name, row.quality, _incomparable(claim, part, row, harness), doubt)
+            yield _compared(manifest, stored, tier, row)
         if about and not fitting:
-            yield _check(stored, ", ".join(dict.fromkeys(row.tier for _, row in about)), None, _modes(claim, about))
+            tiers_of = ", ".join(dict.fromkeys(row.tier for _, row in about))
+            yield _check(stored, tiers_of, None, None, ("not comparable", _modes(claim, about)))
 
 
-def _check(stored: RunClaim, row: str, found: Estimate | None, reason: str, doubt: str = "") -> ClaimCheck:
+def _compared(manifest: Manifest, stored: RunClaim, tier: ClaimedTier, row: ResultRow) -> ClaimCheck:
+    """A claim beside a row in its mode."""
+    claim, part = stored.claim, manifest.suite
+    tasks = Tasks(len(manifest.tasks), _tasks(claim), is_sample=part is not None and part.sampled)
+    other = _other_tasks(claim, part, row)
+    found = None if other else compare(claim, tier, row, tasks)
+    reason = "; ".join(filter(None, (other, _other_harness(claim, _harness(manifest)))))
+    verdict: tuple[Agreement, str] = ("not comparable", reason)
+    if found is not None and not reason:
+        verdict = verdict_of(found, claim.margin)
+    name = TierVariant(tier=row.tier, mode=row.mode).name
+    doubts = list(_doubts(claim, tier))
+    if found is None:
+        return _check(stored, name, row.quality, None, verdict, doubts)
+    return _check(stored, name, row.quality, found.difference, verdict, [*doubts, *_other_counts(claim, tasks)])
+
+
+def _check(
+    stored: RunClaim,
+    row: str,
+    reproduced: Estimate | None,
+    difference: Estimate | None,
+    verdict: tuple[Agreement, str],
+    doubts: Sequence[str] = (),
+) -> ClaimCheck:
     claim = stored.claim
-    moved = None if found is None or reason else difference(found, claim.score / 100, _tasks(claim))
-    verdict: Agreement = "not comparable"
-    if moved is not None:
-        verdict, reason = judge(moved)
     return ClaimCheck(
         suite=claim.what,
         row=row,
         claimed=claim.score / 100,
         how=claim.how,
+        samples=claim.samples,
+        margin=claim.margin,
         harness=claim.harness,
         date=claim.date,
         source=claim.source,
         stands_in=stored.stands_in,
-        doubts=[*_doubts(claim), *([doubt] if doubt else [])],
-        reproduced=found,
-        difference=moved,
-        verdict=verdict,
-        why=reason,
+        doubts=[*_unstated(claim), *doubts],
+        reproduced=reproduced,
+        difference=difference,
+        verdict=verdict[0],
+        why=verdict[1],
     )
-
-
-def judge(moved: Estimate) -> tuple[Agreement, str]:
-    """The verdict of a difference, reproduced minus claimed, and why."""
-    low, high = (-math.inf, math.inf) if moved.interval is None else (moved.interval.low, moved.interval.high)
-    high = math.inf if high is None else high
-    if low > 0:
-        return "above", "the interval of the difference is above 0"
-    if high < 0:
-        return "below", "the interval of the difference is below 0"
-    if max(-low, high) <= MATTERS:
-        return "within", f"the interval of the difference includes 0, and nothing beyond {MATTERS:.0%}"
-    return "not comparable", f"n is too small: a difference of {MATTERS:.0%} could not be told from none"
-
-
-def difference(found: Estimate, claimed: float, tasks: int | None) -> Estimate:
-    """Reproduced minus claimed, with Newcombe's interval for independent shares (1998, method 10).
-
-    Args:
-        found: the reproduced share.
-        claimed: the claimed share.
-        tasks: the number of tasks of the claim; None if it is not known, and the claim counts as exact.
-    """
-    value = found.value - claimed
-    if found.interval is None or found.interval.high is None:
-        return Estimate(value=value, interval=None, n=found.n, population=found.population)
-    below, above = found.value - found.interval.low, found.interval.high - found.value
-    lower = upper = 0.0
-    if tasks is not None:
-        own = wilson(round(claimed * tasks), tasks)
-        share = round(claimed * tasks) / tasks
-        lower, upper = share - own.low, (own.high or 1.0) - share
-    interval = Interval(value - math.hypot(below, upper), value + math.hypot(above, lower))
-    return Estimate(value=value, interval=interval, n=found.n, population=found.population)
 
 
 def _other_mode(claim: Claim, tier: ClaimedTier, row: ResultRow) -> str:
@@ -166,15 +152,20 @@ def _harness(manifest: Manifest) -> str:
     return parse_runner(runner).harness
 
 
-def _incomparable(claim: Claim, part: SuitePart | None, row: ResultRow, harness: str) -> str:
-    """Why a row in the claim's mode cannot be compared with it; empty if it can."""
-    counts = row.counts
+def _other_harness(claim: Claim, harness: str) -> str:
+    """Why a claim's harness is another than the run's; empty if it is the same, or not stated where it matters less."""
     suite = _row(claim.suite)
     has_agent = harness != HARNESS or (suite is not None and suite.runner != "here")
     if claim.harness == UNKNOWN and has_agent:
         return "other harness: the claim states none, and an agent's harness is part of the score"
     if claim.harness.casefold() not in (UNKNOWN, harness.casefold()):
         return f"other harness: claimed with {claim.harness}, run by {harness}"
+    return ""
+
+
+def _other_tasks(claim: Claim, part: SuitePart | None, row: ResultRow) -> str:
+    """Why a row in the claim's mode is not about its tasks; empty if it is."""
+    counts = row.counts
     if part is not None and claim.release != part.release:
         return f"other release: claimed on {claim.release or 'one that is not stated'}, run on " + (
             part.release or "one that the file's name does not tell"
@@ -188,12 +179,34 @@ def _incomparable(claim: Claim, part: SuitePart | None, row: ResultRow, harness:
     return "" if row.quality is not None else "nothing was graded"
 
 
-def _doubts(claim: Claim) -> Iterator[str]:
+def _unstated(claim: Claim) -> Iterator[str]:
     yield from claim.doubts
     if claim.harness == UNKNOWN:
         yield "harness unknown"
     if claim.date == UNKNOWN:
         yield "date unknown"
+
+
+def _doubts(claim: Claim, tier: ClaimedTier) -> Iterator[str]:
+    """What speaks against comparing a claim with a row in its mode."""
+    if tier.thinks is None:
+        yield "it is not known whether the tier thinks"
+    if claim.samples == "greedy" and not tier.greedy:
+        yield "claimed for greedy answers, and the tier samples"
+
+
+def _other_counts(claim: Claim, tasks: Tasks) -> Iterator[str]:
+    """Doubts about the number of tasks that a claim is of."""
+    if not tasks.is_sample and not tasks.are_same:
+        yield f"claimed on {tasks.claimed} tasks, run on {tasks.run}: both count as samples"
+    if claim.samples in ("greedy", 1) and tasks.claimed and not _is_count(claim.score, tasks.claimed):
+        yield f"no whole number of {tasks.claimed} tasks is {claim.score:g} %: the tasks or the samples are others"
+
+
+def _is_count(score: float, tasks: int) -> bool:
+    """Whether some number of solved tasks rounds to a published percentage (the GRIM test, Brown & Heathers 2017)."""
+    decimals = len(f"{score!r}".removesuffix(".0").partition(".")[2])
+    return math.isclose(round(score / 100 * tasks) / tasks * 100, score, rel_tol=1e-12, abs_tol=0.5 / 10**decimals)
 
 
 def _tasks(claim: Claim) -> int | None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tierwise.plan import Plan
     from tierwise.spec.sampling import Sampling
     from tierwise.workloads.files import Workload
+    from tierwise.workloads.task import Task
 
 
 def claims_for(plan: Plan, workload: Workload, tiers: Sequence[str]) -> list[RunClaim]:
@@ -34,22 +35,29 @@ def claims_for(plan: Plan, workload: Workload, tiers: Sequence[str]) -> list[Run
     for tier in tiers:
         if not plan.tiers[tier].policy.member.tiers():
             on.setdefault(plan.deployment_of(tier), []).append(tier)
-    return [one for deployment, names in on.items() for one in _about(plan, deployment, names, suite)]
+    return [one for deployment, names in on.items() for one in _about(plan, deployment, names, suite, workload.tasks)]
 
 
-def _about(plan: Plan, deployment: str, tiers: Sequence[str], suite: str) -> Iterator[RunClaim]:
+def _about(plan: Plan, deployment: str, tiers: Sequence[str], suite: str, tasks: Sequence[Task]) -> Iterator[RunClaim]:
     own = [one for one in plan.file.claims.get(deployment, ()) if one.suite == suite]
     architecture = _architecture(plan, deployment)
     family = None if architecture is None else family_of_checkpoint(architecture)
     published = [] if family is None or architecture is None else list(_published(family, architecture, suite))
     if not own and not published:
         return
-    claimed = [_tier(name, plan.tiers[name].sampling, family) for name in tiers]
+    claimed = [_tier(name, plan.tiers[name].sampling, family, tasks) for name in tiers]
     for claim in own:
         yield RunClaim(claim=claim, deployment=deployment, stands_in=plan.path.name, tiers=claimed)
     for claim in published:
+        if _said(claim) in {_said(one) for one in own}:  # the user's own words stand for it
+            continue
         named = f"family {family.name}" if family is not None else ""
         yield RunClaim(claim=claim, deployment=deployment, stands_in=named, tiers=claimed)
+
+
+def _said(claim: Claim) -> tuple[object, ...]:
+    """What a claim says, without who says it and what speaks against it."""
+    return claim.suite, claim.release, claim.subset, claim.score, claim.mode, claim.effort, claim.harness
 
 
 def _architecture(plan: Plan, deployment: str) -> Architecture | None:
@@ -79,7 +87,7 @@ def _published(family: Family, architecture: Architecture, suite: str) -> Iterat
             yield Claim(**values)
 
 
-def _tier(name: str, sampling: Sampling, family: Family | None) -> ClaimedTier:
+def _tier(name: str, sampling: Sampling, family: Family | None, tasks: Sequence[Task]) -> ClaimedTier:
     variables = dict(sampling.chat_template_kwargs or {})
     thinks = sampling.thinking
     switch = None if family is None else family.thinking.switch
@@ -92,7 +100,14 @@ def _tier(name: str, sampling: Sampling, family: Family | None) -> ClaimedTier:
             thinks = switch is not None and family.thinking.default
         variables = {**(family.thinking.on or {}), **variables} if thinks else variables
     effort = sampling.reasoning_effort or variables.get("reasoning_effort") or ""
-    return ClaimedTier(tier=name, thinks=thinks, effort=str(effort) if thinks else "")
+    fields = sampling.fields()
+    greedy = all(_is_greedy({**fields, **task.options}) for task in tasks)
+    return ClaimedTier(tier=name, thinks=thinks, effort=str(effort) if thinks else "", greedy=greedy)
+
+
+def _is_greedy(fields: Mapping[str, Any]) -> bool:
+    """Whether a request takes the most likely token every time."""
+    return fields.get("temperature") == 0 or fields.get("top_k") == 1
 
 
 def _switched(variables: Mapping[str, Any], switch: tuple[Mapping[str, Any], Mapping[str, Any]]) -> bool | None:

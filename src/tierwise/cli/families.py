@@ -167,7 +167,8 @@ def _engine(name: str, support: Any) -> str:
 
 def _claim(one: PublishedClaim) -> str:
     of = f" ({one.variant})" if one.variant else ""
-    return f"{one.what}{of} {one.score:g}, {one.how}, harness {one.harness}, date {one.date}"
+    samples = "" if one.samples is None else ", greedy" if one.samples == "greedy" else f", {one.samples} samples"
+    return f"{one.what}{of} {one.score:g}, {one.how}{samples}, harness {one.harness}, date {one.date}"
 
 
 def _pairs(values: dict[str, Any]) -> str:

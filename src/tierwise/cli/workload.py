@@ -234,14 +234,17 @@ def _files(suite: str, file: list[str] | None, data_dir: Path | None, sha256: li
     from tierwise.spec.errors import SpecError
     from tierwise.workloads.suites import SUITES, FromFiles, found_in
 
+    kind = SUITES[suite]
     if file and data_dir is not None:
         raise SpecError("give --file or --data-dir, not both", field="--data-dir")
     if data_dir is not None:
-        kind = SUITES[suite]
         if not issubclass(kind, FromFiles):
             raise SpecError(f"{suite} reads no file of yours", field="--data-dir")
-        file = found_in(data_dir, kind.FILES, suite)
-    files = [one if one.startswith("hf:") else str(Path(one).resolve()) for one in file or ()]
+        file = found_in(data_dir, kind.FILES, kind.ROW.title, is_one=kind.IS_ONE_FILE)
+    if len(file or ()) > 1 and issubclass(kind, FromFiles) and kind.IS_ONE_FILE:
+        raise SpecError(f"{kind.ROW.title} is one file; give --file once", field="--file")
+    # Links stay: in the cache of the Hub they have the name, and what they point to a hash.
+    files = [one if one.startswith("hf:") else str(Path(one).absolute()) for one in file or ()]
     return {"file": _one_or_all(files), "sha256": _one_or_all(sha256 or [])}
 
 

@@ -19,7 +19,8 @@ HEADS = ("claim", "claimed", "reproduced here", "difference", "verdict")
 
 ABOUT = (
     "A verdict is given where suite, part, mode and harness are the same. It follows from the 95 % interval of the "
-    "difference, which takes both as measured on different tasks, and so is wide where they are the same."
+    "difference: within, if all of it is inside the claim’s margin. On the same tasks the interval describes these "
+    "tasks asked again, and no others."
 )
 
 
@@ -67,6 +68,8 @@ def sources(claims: Sequence[ClaimCheck]) -> Iterator[str]:
 
 
 def _facts(claim: ClaimCheck) -> Iterator[str]:
+    if claim.samples is not None:
+        yield "greedy" if claim.samples == "greedy" else f"samples of a task: {claim.samples}"
     if claim.harness != UNSTATED:
         yield f"harness {claim.harness}"
     if claim.date != UNSTATED:

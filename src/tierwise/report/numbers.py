@@ -15,10 +15,10 @@ NO_CHECK = "no check"
 
 
 def percent(share: float) -> str:
-    """A share; it is rounded to 0 % or 100 % only where it is exactly 0 or 1."""
+    """A share; it is rounded to 0 % or 100 % only where it is exactly 0 or 1. Nothing else is below 0.0001 %."""
     if share in (0, 1) or 0.005 <= share < 0.995:
         return f"{100 * share:.0f} %"
-    return f"{100 * share:.2g} %" if share < 0.5 else f"{min(99.9, 100 * share):.1f} %"
+    return f"{max(0.0001, 100 * share):.2g} %" if share < 0.5 else f"{min(99.9, 100 * share):.1f} %"
 
 
 def points(difference: float) -> str:

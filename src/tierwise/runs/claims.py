@@ -15,6 +15,8 @@ class ClaimedTier(msgspec.Struct, frozen=True, kw_only=True):
     """Whether its passes think, by its sampling and the checkpoint's family; None if that is not known."""
     effort: str = ""
     """The effort of thinking that it asks for; empty for the model's own."""
+    greedy: bool = False
+    """Whether its passes take the most likely token every time, on all tasks of the run."""
 
 
 class RunClaim(msgspec.Struct, frozen=True, kw_only=True):

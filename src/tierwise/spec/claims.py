@@ -12,6 +12,8 @@ import msgspec
 
 UNKNOWN = "unknown"
 WHOLE = "whole"
+MARGIN = 5.0
+"""Points that a score may differ by and still count as reproduced, if a claim says nothing else."""
 
 ClaimMode = Literal["average", "think", "max", "unknown"]
 """One pass without thinking · one pass that thinks · several passes that make one answer · not stated."""
@@ -40,6 +42,11 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """The harness, agent or scaffold: `tierwise`, `Terminus-2`, `with tools`."""
     tasks: Count | None = None
     """Number of tasks; None for the size of the suite."""
+    samples: Literal["greedy"] | Count | None = None
+    """Answers per task that the score is the mean of: `greedy` for one at temperature 0, 64 for avg@64. None if it is
+    not stated, and it counts as one."""
+    margin: Annotated[float, msgspec.Meta(gt=0, le=100)] = MARGIN
+    """Points: a difference within it counts as none."""
     date: Day = UNKNOWN
     """When it was published, or as of when the source says it: `2026`, `2026-09`, `2026-09-14`."""
     source: Text

@@ -388,6 +388,19 @@ async def test_a_busy_engine_that_misses_one_check_is_left_in_peace(tmp_path):
 
 
 @in_a_loop
+async def test_an_engine_is_left_in_peace_if_we_stood_still_with_it(tmp_path):
+    """As when both are stopped for a while, or their machine."""
+    async with supervised(tmp_path) as supervisor:
+        pid = the_pid(supervisor)
+        os.kill(pid, signal.SIGSTOP)
+        await until(lambda: supervisor.state == "silent")
+        time.sleep(1.5)  # noqa: ASYNC251 - nothing runs here, for longer than a hang
+        os.kill(pid, signal.SIGCONT)
+        await until(lambda: supervisor.state == "ready")
+        assert (supervisor.pid, supervisor.restarts) == (pid, 0)
+
+
+@in_a_loop
 async def test_an_engine_that_does_not_load_gives_its_own_reason_at_once(tmp_path):
     began = time.monotonic()
     with pytest.raises(Broken, match=r"while loading \(exit code 7\): ValueError: no such quantization") as caught:

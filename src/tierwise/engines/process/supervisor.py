@@ -354,6 +354,8 @@ class Supervisor:
                 return self._reason_for_end(process)
             began = _now()
             found = await self._check(client, launch, last_healthy + self._timeouts.hang_seconds - began)
+            # A check ends in time, unless we stood still as well: a process or machine that was stopped.
+            last_healthy += max(0.0, _now() - began - self._timeouts.check_timeout)
             if found.is_healthy and not self._is_ours():
                 self._listener = process.listener(_port_of(launch.url))  # it may listen with a new socket
                 if self._listener is None:

@@ -15,7 +15,8 @@ from tierwise.spec.choice import OneOf
 from tierwise.spec.claims import SuitePart
 from tierwise.workloads.suites import containers, human_eval, reasoning_gym
 from tierwise.workloads.suites.aime import Aime
-from tierwise.workloads.suites.data import FromFiles, found_in
+from tierwise.workloads.suites.copies import found_in
+from tierwise.workloads.suites.data import FromFiles
 from tierwise.workloads.suites.gpqa import GpqaDiamond
 from tierwise.workloads.suites.gsm8k import Gsm8k
 from tierwise.workloads.suites.human_eval import HumanEval

@@ -47,6 +47,7 @@ class Aime(FromFiles, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     ROW: ClassVar[SuiteRow] = ROW
     FILES: ClassVar[tuple[str, ...]] = ("*aime*.jsonl", "*aime*.json", "*aime*.csv", "*AIME*.jsonl", "*AIME*.csv")
+    IS_ONE_FILE: ClassVar[bool] = False
 
     max_tokens: Annotated[int, msgspec.Meta(ge=1)] = 32_768
 

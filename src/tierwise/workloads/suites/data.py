@@ -1,22 +1,22 @@
 """The user's own copy of a suite's data: files that are found, pinned and read, and never shipped.
 
-A row is JSON (one per line, or an array) or CSV. What is no copy at all is named: a pointer of Git LFS, a page that
-asks to log in, Parquet, an archive.
+A row is JSON (one per line, or an array) or CSV. `copies.py` finds them, and names what is no copy at all.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar
 
 import msgspec
 
-from tierwise.spec.errors import ConfigErrors, NotFound, SpecError
+from tierwise.spec.errors import ConfigErrors, SpecError
 from tierwise.spec.files import MOST_ERRORS, Document, json_document, numbered_lines, text_of
+from tierwise.workloads.suites.copies import named, why_no_copy
 from tierwise.workloads.suites.row import SuiteRow
 from tierwise.workloads.suites.suite import MadeTasks, pinned_bytes
 from tierwise.workloads.task import Task
@@ -24,14 +24,8 @@ from tierwise.workloads.task import Task
 T = TypeVar("T")
 Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-fA-F]{64}$")]
 
-_NO_COPY = (
-    (b"version https://git-lfs", "is a pointer of Git LFS, not the data; run `git lfs pull`, or download the file"),
-    (b"PAR1", "is Parquet; save its rows as JSON Lines, with the same names of columns"),
-    (b"PK\x03\x04", "is an archive; unpack it, and give the file that is in it"),
-    (b"\x1f\x8b", "is compressed; unpack it with gunzip"),
-    (b"<", "is a web page, not the data: the download may have asked to log in or to accept terms"),
-)
-"""How files begin that are not what a suite reads, and what to do about it."""
+_FEW = 3
+"""From so many rows on, an error that all have is said once."""
 
 
 class FromFiles(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -40,6 +34,10 @@ class FromFiles(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     ROW: ClassVar[SuiteRow]
     FILES: ClassVar[tuple[str, ...]]
     """Names that its files have where they are published, as patterns."""
+    IS_ONE_FILE: ClassVar[bool] = True
+    """Whether a workload is of one file; else of several years or releases."""
+    PART: ClassVar[str] = ""
+    """Which rows are asked, if not all, and how to ask others."""
 
     file: str | tuple[str, ...]
     """The data: a file, or `hf:OWNER/DATASET/FILE@COMMIT`; several for several years or releases."""
@@ -50,18 +48,20 @@ class FromFiles(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     def make(self, base: Path) -> MadeTasks:
         found = self._read(base)
-        tasks: list[Task] = []
+        asked: list[_Asked] = []
         errors: list[SpecError] = []
-        for row in (row for one in found for row in one.rows()):
-            task = None if row.document.errors else self.task_of(row)
-            errors += row.document.placed()
-            if task is not None:
-                tasks.append(task)
+        notes: list[str] = []
+        for one in found:
+            rows = _Rows(self, one)
+            asked += rows.asked
+            errors += rows.errors
+            notes += self.notes_of(one.name, rows.count)
         _refuse(errors)
+        notes += self._repeated(asked, found)
         return MadeTasks(
-            tasks=self._chosen(tasks, found),
+            tasks=self._chosen(asked, found),
             version=", ".join(one.name for one in found),
-            notes=(*self._unpinned(found), *self.notes(len(tasks))),
+            notes=(*self._unpinned(found), *self.notes(len(asked)), *notes),
             files={one.name: one.sha256 for one in found},
         )
 
@@ -72,6 +72,14 @@ class FromFiles(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     def notes(self, tasks: int) -> tuple[str, ...]:  # noqa: ARG002 - a suite may have none
         """Caveats of a copy that makes so many tasks."""
         return ()
+
+    def notes_of(self, name: str, rows: int) -> tuple[str, ...]:  # noqa: ARG002 - a suite may have none
+        """Caveats of a file with so many rows."""
+        return ()
+
+    def question_of(self, task: Task) -> str:
+        """What a task asks, without what differs between two copies of it."""
+        return str(task.messages)
 
     def _read(self, base: Path) -> list[DataFile]:
         files = (self.file,) if isinstance(self.file, str) else self.file
@@ -95,17 +103,77 @@ class FromFiles(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         hashes = ", ".join(f"{one.name} {one.sha256}" for one in found)
         return (f"the data is not pinned; give --sha256 to identify the tasks: {hashes}",)
 
-    def _chosen(self, tasks: list[Task], found: list[DataFile]) -> tuple[Task, ...]:
+    def _repeated(self, asked: list[_Asked], found: list[DataFile]) -> Iterator[str]:
+        """A note about tasks that are asked twice.
+
+        Raises:
+            SpecError: a file has nothing that another has not.
+        """
+        first: dict[str, _Asked] = {}
+        again: list[tuple[_Asked, _Asked]] = []
+        for one in asked:
+            before = first.setdefault(self.question_of(one.task), one)
+            if before is not one:
+                again.append((before, one))
+        for file in found:
+            others = [before.file for before, one in again if one.file == file.name and before.file != file.name]
+            if others and len(others) == sum(one.file == file.name for one in asked):
+                raise SpecError(f"every task of {file.name} is in {others[0]} too; give one of them", field="file")
+        if again:
+            before, one = again[0]
+            yield (
+                f"rows that ask what another asks: {len(again)}, the first {one.place} as {before.place}; "
+                "remove them, unless your copy is published so"
+            )
+
+    def _chosen(self, asked: list[_Asked], found: list[DataFile]) -> tuple[Task, ...]:
         """The first `count` tasks, which have ids of their own."""
         named = ", ".join(one.name for one in found)
-        seen = set[str]()
-        for task in tasks:
-            if task.id in seen:
-                raise SpecError(f"{named}: two rows make the task {task.id!r}; remove one", field="file")
-            seen.add(task.id)
-        if not tasks or (self.count or 0) > len(tasks):
-            raise SpecError(f"{named}: {len(tasks)} tasks, fewer than the {self.count or 1} requested", field="count")
-        return tuple(tasks[: self.count])
+        seen: dict[str, str] = {}
+        for one in asked:
+            if (place := seen.setdefault(one.task.id, one.place)) != one.place:
+                raise SpecError(
+                    f"two rows make the task {one.task.id!r}: {place} and {one.place}; remove one", field="file"
+                )
+        if not asked or (self.count or 0) > len(asked):
+            why = f"{named}: {len(asked)} tasks, fewer than the {self.count or 1} requested"
+            raise SpecError(f"{why}; {self.PART}" if self.PART and not asked else why, field="count")
+        return tuple(one.task for one in asked[: self.count])
+
+
+class _Asked(NamedTuple):
+    """A task, and where its row is."""
+
+    task: Task
+    file: str
+    place: str
+
+
+class _Rows:
+    """The tasks and errors of a file."""
+
+    def __init__(self, suite: FromFiles, file: DataFile) -> None:
+        self.count = 0
+        self.asked: list[_Asked] = []
+        self.errors: list[SpecError] = []
+        first: list[str] = []
+        columns = ""
+        for row in file.rows():
+            self.count += 1
+            task = None if row.document.errors else suite.task_of(row)
+            if row.document.errors:
+                placed = row.document.placed()
+                first.append(str(placed[0]))
+                columns = columns or ", ".join(map(repr, row.value))
+                self.errors += placed
+            elif task is not None:
+                self.asked.append(_Asked(task, file.name, row.document.place("")))
+        if not self.count:
+            raise SpecError(f"{file.name} has no rows; is the download complete?", field="file")
+        if len(first) == self.count >= _FEW and len(set(first)) == 1:
+            has = f", which have {columns}" if columns and columns not in first[0] else ""
+            why = f"{first[0]}; so in all {self.count} rows{has}: is this a file of {suite.ROW.title}?"
+            self.errors = [SpecError(why, field=self.errors[0].field)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,17 +226,25 @@ class DataFile:
 
     def _values(self) -> Iterator[tuple[dict[str, Any], Document]]:
         text = text_of(self.content, self.name, field="file")
+        if "\0" in text:
+            at = text.count("\n", 0, text.index("\0")) + 1
+            raise SpecError("has zero bytes, as half a download does; download it again", field=f"{self.name}:{at}")
         if self.name.endswith(".csv"):
             yield from self._csv(text)
         elif text.lstrip().startswith("["):
             document = json_document(text, self.name)
+            if not text.rstrip().endswith("]"):
+                _cut_off(document)
             document.done()
             for number, value in enumerate(document.value, 1):
                 yield from _mapping(value, Document(f"{self.name}: row {number}", dict))
         else:
+            last = text.count("\n") + 1  # a whole file ends with the end of a line
             for number, line in numbered_lines(text):
                 document = json_document(line, self.name, line=number)
                 if document.errors:
+                    if number == last:
+                        _cut_off(document)
                     yield {}, document
                 else:
                     yield from _mapping(document.value, document)
@@ -197,18 +273,22 @@ def _mapping(value: Any, document: Document) -> Iterator[tuple[dict[str, Any], D
     yield (value if isinstance(value, dict) else {}), document
 
 
+def _cut_off(document: Document) -> None:
+    """Say of an error that the file ends with it."""
+    document.errors[:] = [
+        SpecError(f"{one}; the file ends there: is the download complete?", field=one.field) for one in document.errors
+    ]
+
+
 def _read(given: str, base: Path, pin: str | None, title: str) -> DataFile:
     if given.startswith("hf:"):
         path, name = _from_hub(given)
     else:
         path = base / given
-        name = path.name
+        name = named(path)
     raw, sha256 = pinned_bytes(path, pin, title)
-    for beginning, why in _NO_COPY:
-        if raw[:256].lstrip().startswith(beginning):
-            raise SpecError(f"{path} {why}", field="file")
-    if not raw.strip():
-        raise SpecError(f"{path} is empty; is the download complete?", field="file")
+    if why := why_no_copy(raw, path):
+        raise SpecError(f"{path} {why}", field="file")
     return DataFile(name, raw, sha256)
 
 
@@ -220,29 +300,6 @@ def _from_hub(given: str) -> tuple[Path, str]:
     if not isinstance(found, source.Hub):
         raise SpecError(f"{given!r} names no file; give hf:OWNER/DATASET/FILE@COMMIT", field="file")
     return hub.dataset_file(found), f"{found.repository.partition('/')[2]}-{found.file_name}"
-
-
-def found_in(folder: Path, patterns: Iterable[str], title: str) -> list[str]:
-    """The files of a suite in a folder, by the names that they have where they are published.
-
-    Raises:
-        NotFound: there is none, or no such folder.
-    """
-    patterns = list(patterns)
-    if not folder.is_dir():
-        raise NotFound(f"{folder} is not a folder", field="--data-dir")
-    found = sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()}, key=_in_order)
-    if not found:
-        raise NotFound(
-            f"{folder} has no file of {title}: none is named {' or '.join(patterns)}; name the file with --file",
-            field="--data-dir",
-        )
-    return [str(path.resolve()) for path in found]
-
-
-def _in_order(path: Path) -> tuple[int, str]:
-    """`test.jsonl` before `test2.jsonl`, and that before `test10.jsonl`."""
-    return len(path.name), path.name
 
 
 def _refuse(errors: list[SpecError]) -> None:

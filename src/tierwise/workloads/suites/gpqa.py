@@ -72,6 +72,9 @@ class GpqaDiamond(FromFiles, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             return ()
         return (f"{tasks} questions; GPQA-Diamond has {ROW.tasks}: another subset, or half a download",)
 
+    def question_of(self, task: Task) -> str:
+        return str(task.messages[0]["content"]).rpartition("\n\nA) ")[0]  # the choices have an order of their own
+
     def _task(self, row: dict[str, Any], question: str, choices: list[str]) -> Task:
         record = str(row.get("Record ID") or "").strip() or hashlib.sha256(question.encode()).hexdigest()[:16]
         shown = shuffled(choices, f"{self.seed}/{record}")

@@ -56,6 +56,11 @@ class Gsm8k(FromFiles, frozen=True, kw_only=True, forbid_unknown_fields=True):
             row.document.wrong("answer", str(error))
             return None
 
+    def notes(self, tasks: int) -> tuple[str, ...]:
+        if tasks == ROW.tasks:
+            return ()
+        return (f"{tasks} problems; the test split has {ROW.tasks:,}: the training split (7,473), or half a download",)
+
     def _task(self, number: int, row: _Problem) -> Task:
         _, mark, value = row.answer.rpartition("####")
         if not mark:

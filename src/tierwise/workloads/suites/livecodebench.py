@@ -46,6 +46,12 @@ PROMPT = (
     "Write a correct Python program for this problem. {how} Answer with one code block that holds the whole "
     "program.\n\n{question}{starter}"
 )
+SIZES = {
+    f"test{number or ''}.jsonl": problems
+    for number, problems in ((0, 400), (2, 111), (3, 101), (4, 101), (5, 167), (6, 175))
+}
+"""Problems of each file: releases v1 to v6 have 400, 511, 612, 713, 880 and 1,055."""
+
 STDIN = "It reads the input from stdin and writes the answer to stdout."
 FUNCTION = "Use the starter code."
 
@@ -73,6 +79,8 @@ class LiveCodeBenchSuite(FromFiles, frozen=True, kw_only=True, forbid_unknown_fi
 
     ROW: ClassVar[SuiteRow] = ROW
     FILES: ClassVar[tuple[str, ...]] = ("test.jsonl", "test[0-9].jsonl", "test[0-9][0-9].jsonl")
+    IS_ONE_FILE: ClassVar[bool] = False
+    PART: ClassVar[str] = "look at --since and --until"
 
     since: dt.date | None = None
     """The first contest date."""
@@ -96,6 +104,12 @@ class LiveCodeBenchSuite(FromFiles, frozen=True, kw_only=True, forbid_unknown_fi
         if self.since is not None:
             return ()
         return ("no --since: problems older than the checkpoint may be in its training data",)
+
+    def notes_of(self, name: str, rows: int) -> tuple[str, ...]:
+        known = SIZES.get(name.rpartition("-")[2])
+        if known is None or rows == known:
+            return ()
+        return (f"{name} has {rows} problems; {known} are published in it: another version, or half a download",)
 
     def _is_in_window(self, date: dt.date) -> bool:
         return (self.since is None or self.since <= date) and (self.until is None or date <= self.until)

@@ -45,6 +45,9 @@ ROW = SuiteRow(
 TEST_SPLIT = range(11, 511)
 """Task ids of the test split; 1 to 10 are examples, 511 to 600 validation, and the others training."""
 
+SIZES = {"test": (500, 257), "all": (974, 427)}
+"""Rows of `mbpp.jsonl` and of `sanitized-mbpp.json`."""
+
 PROMPT = (
     "You are an expert Python programmer, and here is your task: {text}\nYour code should pass these tests:\n\n"
     "```python\n{tests}\n```\n\nAnswer with one code block that holds the whole program."
@@ -67,6 +70,7 @@ class Mbpp(FromFiles, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     ROW: ClassVar[SuiteRow] = ROW
     FILES: ClassVar[tuple[str, ...]] = ("mbpp.jsonl", "sanitized-mbpp.json")
+    PART: ClassVar[str] = "its ids are not 11 to 510, the test split; `split: all` in a workload.yaml asks every row"
 
     split: Literal["test", "all"] = "test"
     """Task ids 11 to 510, or every row."""
@@ -83,6 +87,12 @@ class Mbpp(FromFiles, frozen=True, kw_only=True, forbid_unknown_fields=True):
         except ValueError as error:
             row.document.wrong("test_list", str(error))
             return None
+
+    def notes(self, tasks: int) -> tuple[str, ...]:
+        known = SIZES[self.split]
+        if tasks in known:
+            return ()
+        return (f"{tasks} functions; MBPP has {known[0]}, sanitized {known[1]}: another version, or half a download",)
 
     def _task(self, row: _Function) -> Task:
         shown = "\n".join(row.test_list)

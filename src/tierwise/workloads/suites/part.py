@@ -8,6 +8,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from tierwise.spec.claims import WHOLE, SuitePart
+from tierwise.workloads.suites.copies import telling
 
 if TYPE_CHECKING:
     from tierwise.workloads.suites.row import SuiteRow
@@ -57,7 +58,7 @@ def release_of(name: str, files: Iterable[str]) -> str:
 def _year(path: str) -> str:
     """The year in a path: of `aime_2025.jsonl`, `hf:OWNER/aime25/test.jsonl@COMMIT`; empty without one."""
     named = path.partition("@")[0]
-    for part in reversed(PurePath(named).parts[-3:]):
+    for part in reversed(telling(named)):
         if (found := re.search(r"aime[-_]?(?:20)?(\d\d)(?!\d)|(?<!\d)20(\d\d)(?!\d)", part, re.IGNORECASE)) is not None:
             return f"20{found[1] or found[2]}"
     return ""
