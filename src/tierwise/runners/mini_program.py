@@ -13,10 +13,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import litellm
 from minisweagent.agents.default import DefaultAgent
 from minisweagent.config import builtin_config_dir, get_config_from_spec
 from minisweagent.environments.local import LocalEnvironment
 from minisweagent.models import get_model
+from minisweagent.utils.serialize import recursive_merge
 
 _SECONDS = 60.0
 """Time limit of one command, told to the model where it is reached."""
@@ -60,8 +62,11 @@ def main() -> None:
     """Work on the task that the variables name, until the agent says that it is done or its turns are over."""
     settings = json.loads(sys.argv[1])
     name = "mini" if settings["tool_calls"] else "default"
-    config = get_config_from_spec(str(builtin_config_dir / f"{name}.yaml"))
+    config = recursive_merge(get_config_from_spec(str(builtin_config_dir / f"{name}.yaml")), settings["config"])
+    litellm.suppress_debug_info = True  # it writes a list of providers for each request
     known = DefaultAgent.__init__.__kwdefaults__["config_class"].model_fields
+    if unknown := sorted(settings["config"].get("agent", {}).keys() - known):
+        sys.exit(f"mini-swe-agent has no setting agent.{unknown[0]}; allowed: {', '.join(known)}")
     agent_settings = {
         **{key: value for key, value in config["agent"].items() if key in known},
         "step_limit": settings["turns"],
@@ -75,6 +80,7 @@ def main() -> None:
             "model_name": f"openai/{os.environ['TIERWISE_MODEL']}",
             "cost_tracking": "ignore_errors",
             "model_kwargs": {
+                **config.get("model", {}).get("model_kwargs", {}),
                 "drop_params": True,
                 "api_base": os.environ["OPENAI_BASE_URL"],
                 "api_key": os.environ["OPENAI_API_KEY"],
