@@ -20,8 +20,8 @@ from minisweagent.environments.local import LocalEnvironment
 from minisweagent.models import get_model
 from minisweagent.utils.serialize import recursive_merge
 
-_SECONDS = 60.0
-"""Time limit of one command, told to the model where it is reached."""
+_SECONDS = 60
+"""Time limit of one command without a setting, told to the model where it is reached."""
 
 
 class SandboxEnvironment(LocalEnvironment):
@@ -35,11 +35,11 @@ class SandboxEnvironment(LocalEnvironment):
 
     def execute(self, action: dict[str, Any], cwd: str = "", *, timeout: int | None = None) -> dict[str, Any]:
         """Run a command; raises mini's `Submitted` if it says that the task is complete."""
-        seconds = timeout or _SECONDS
+        seconds = timeout or self.config.timeout
         # One stream, as mini's own environments have it.
         order = {
             "command": f"{{ {action.get('command', '')}\n}} 2>&1",
-            "cwd": cwd,
+            "cwd": cwd or self.config.cwd,
             "env": self.config.env,
             "seconds": seconds,
         }
@@ -87,7 +87,7 @@ def main() -> None:
             },
         }
     )
-    environment = SandboxEnvironment(env=config.get("environment", {}).get("env", {}))
+    environment = SandboxEnvironment(**{"timeout": _SECONDS, **config.get("environment", {})})
     agent = DefaultAgent(model, environment, **agent_settings)
     instruction = Path(os.environ["INSTRUCTION"]).read_text(encoding="utf-8")
     ended = agent.run(instruction)

@@ -29,7 +29,7 @@ class MiniConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     model: dict[str, Any] = {}
     """Such as `observation_template`, what the model is told of a command."""
     environment: dict[str, Any] = {}
-    """`env`, variables of the commands."""
+    """`env`, variables of the commands; `cwd`; `timeout`, seconds that one command may take (60)."""
 
 
 class MiniSweAgent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
