@@ -46,7 +46,7 @@ def ask(messages: list[dict[str, str]]) -> str:
         json.dumps(body).encode(),
         {"content-type": "application/json", "authorization": f"Bearer {os.environ['OPENAI_API_KEY']}"},
     )
-    with urllib.request.urlopen(request, timeout=600) as answer:
+    with urllib.request.urlopen(request) as answer:  # as long as it takes: the task has a limit of its own
         said: str = json.load(answer)["choices"][0]["message"]["content"]
     return said
 
@@ -65,6 +65,7 @@ def main() -> None:
         else:
             shown = terminal.run(block[1])
         messages.append({"role": "user", "content": shown})
+        print(f"{said}\n{shown}\n", flush=True)
 
 
 if __name__ == "__main__":
