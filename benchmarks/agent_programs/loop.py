@@ -14,8 +14,11 @@ import urllib.request
 from pathlib import Path
 
 SYSTEM = (
-    "You work in a Linux terminal. Write exactly one bash command in a block that begins with ```bash and ends with "
-    "```. You are shown what it wrote, and write the next. When the task is finished, write DONE and no block."
+    "You solve a task in a Linux terminal with bash, python3 and git, one command at a time. Write exactly one bash "
+    "command in a block that begins with ```bash and ends with ```, and nothing else. You are shown what it wrote, and "
+    "write the next. Each command runs in a new shell and is ended after 20 seconds; start what must go on running in "
+    "the background, with nohup and &. If a command fails, write a different one. When you have seen that the task is "
+    "solved, and not before, write DONE and no block."
 )
 _BLOCK = re.compile(r"```\w*\n(.*?)```", re.DOTALL)
 
@@ -30,20 +33,20 @@ class Terminal:
 
     def run(self, command: str) -> str:
         """Run a command; what it wrote, and its exit code."""
-        self._line.sendall(json.dumps({"command": f"{{ {command}\n}} 2>&1", "seconds": 60}).encode() + b"\n")
+        self._line.sendall(json.dumps({"command": f"{{ {command}\n}} 2>&1", "seconds": 20}).encode() + b"\n")
         said = json.loads(self._answers.readline())
-        return f"exit code {said['code']}\n{base64.b64decode(said['stdout']).decode(errors='replace')[-6000:]}"
+        return f"exit code {said['code']}\n{base64.b64decode(said['stdout']).decode(errors='replace')[-2000:]}"
 
 
 def ask(messages: list[dict[str, str]]) -> str:
     """One request to the tier."""
-    body = {"model": os.environ["TIERWISE_MODEL"], "messages": messages, "max_tokens": 600}
+    body = {"model": os.environ["TIERWISE_MODEL"], "messages": messages, "max_tokens": 400}
     request = urllib.request.Request(
         f"{os.environ['OPENAI_BASE_URL']}/chat/completions",
         json.dumps(body).encode(),
         {"content-type": "application/json", "authorization": f"Bearer {os.environ['OPENAI_API_KEY']}"},
     )
-    with urllib.request.urlopen(request, timeout=600) as answer:
+    with urllib.request.urlopen(request) as answer:  # as long as it takes: the task has a limit of its own
         said: str = json.load(answer)["choices"][0]["message"]["content"]
     return said
 
@@ -62,6 +65,7 @@ def main() -> None:
         else:
             shown = terminal.run(block[1])
         messages.append({"role": "user", "content": shown})
+        print(f"{said}\n{shown}\n", flush=True)
 
 
 if __name__ == "__main__":

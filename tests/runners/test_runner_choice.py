@@ -7,6 +7,7 @@ import pytest
 
 from tierwise.runners import Command, Harbor, MiniSweAgent, parse_runner
 from tierwise.runners.harbor import finished
+from tierwise.runners.mini_swe_agent import MiniConfig
 from tierwise.runners.program import Ran
 from tierwise.runners.work import RunnerFailed
 from tierwise.spec.errors import ConfigErrors, SpecError
@@ -26,6 +27,11 @@ TASK = '{"id": "a", "messages": [{"role": "user", "content": "1+1?"}], "check": 
             "mini_swe_agent",
             MiniSweAgent(turns=8, tool_calls=True),
         ),
+        (
+            '{"mini-swe-agent": {"config": {"agent": {"system_template": "Write one command."}}}}',
+            "mini_swe_agent",
+            MiniSweAgent(config=MiniConfig(agent={"system_template": "Write one command."})),
+        ),
         ("harbor", "harbor", Harbor()),
         ('{"harbor": {"options": {"max_turns": 8}}}', "harbor", Harbor(options={"max_turns": 8})),
     ],
@@ -42,6 +48,7 @@ def test_a_runner_is_named_with_its_settings(text, kind, member):
         ("mini", "allowed: command, harbor, inspect, mini-swe-agent"),
         ("command:", "length >= 1"),
         ('{"mini-swe-agent": {"turns": 0}}', "turns"),
+        ('{"mini-swe-agent": {"config": {"agnet": {}}}}', "agent"),
         ('{"command": "a", "harbor": {}}', "exactly one"),
         ("{", "--runner"),
     ],

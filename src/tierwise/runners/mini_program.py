@@ -13,13 +13,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import litellm
 from minisweagent.agents.default import DefaultAgent
 from minisweagent.config import builtin_config_dir, get_config_from_spec
 from minisweagent.environments.local import LocalEnvironment
 from minisweagent.models import get_model
+from minisweagent.utils.serialize import recursive_merge
 
-_SECONDS = 60.0
-"""Time limit of one command, told to the model where it is reached."""
+_SECONDS = 60
+"""Time limit of one command without a setting, told to the model where it is reached."""
 
 
 class SandboxEnvironment(LocalEnvironment):
@@ -33,11 +35,11 @@ class SandboxEnvironment(LocalEnvironment):
 
     def execute(self, action: dict[str, Any], cwd: str = "", *, timeout: int | None = None) -> dict[str, Any]:
         """Run a command; raises mini's `Submitted` if it says that the task is complete."""
-        seconds = timeout or _SECONDS
+        seconds = timeout or self.config.timeout
         # One stream, as mini's own environments have it.
         order = {
             "command": f"{{ {action.get('command', '')}\n}} 2>&1",
-            "cwd": cwd,
+            "cwd": cwd or self.config.cwd,
             "env": self.config.env,
             "seconds": seconds,
         }
@@ -60,8 +62,11 @@ def main() -> None:
     """Work on the task that the variables name, until the agent says that it is done or its turns are over."""
     settings = json.loads(sys.argv[1])
     name = "mini" if settings["tool_calls"] else "default"
-    config = get_config_from_spec(str(builtin_config_dir / f"{name}.yaml"))
+    config = recursive_merge(get_config_from_spec(str(builtin_config_dir / f"{name}.yaml")), settings["config"])
+    litellm.suppress_debug_info = True  # it writes a list of providers for each request
     known = DefaultAgent.__init__.__kwdefaults__["config_class"].model_fields
+    if unknown := sorted(settings["config"].get("agent", {}).keys() - known):
+        sys.exit(f"mini-swe-agent has no setting agent.{unknown[0]}; allowed: {', '.join(known)}")
     agent_settings = {
         **{key: value for key, value in config["agent"].items() if key in known},
         "step_limit": settings["turns"],
@@ -75,13 +80,14 @@ def main() -> None:
             "model_name": f"openai/{os.environ['TIERWISE_MODEL']}",
             "cost_tracking": "ignore_errors",
             "model_kwargs": {
+                **config.get("model", {}).get("model_kwargs", {}),
                 "drop_params": True,
                 "api_base": os.environ["OPENAI_BASE_URL"],
                 "api_key": os.environ["OPENAI_API_KEY"],
             },
         }
     )
-    environment = SandboxEnvironment(env=config.get("environment", {}).get("env", {}))
+    environment = SandboxEnvironment(**{"timeout": _SECONDS, **config.get("environment", {})})
     agent = DefaultAgent(model, environment, **agent_settings)
     instruction = Path(os.environ["INSTRUCTION"]).read_text(encoding="utf-8")
     ended = agent.run(instruction)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 
@@ -18,6 +18,20 @@ PROGRAM = "TIERWISE_MINI_SWE_AGENT"
 _SCRIPT = Path(__file__).with_name("mini_program.py")
 
 
+class MiniConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Parts of mini's configuration, with its names, merged into the file that comes with it.
+
+    Limits, and the model's name and endpoint, are what the run says.
+    """
+
+    agent: dict[str, Any] = {}
+    """Such as `system_template` and `instance_template`, the first two messages."""
+    model: dict[str, Any] = {}
+    """Such as `observation_template`, what the model is told of a command."""
+    environment: dict[str, Any] = {}
+    """`env`, variables of the commands; `cwd`; `timeout`, seconds that one command may take (60)."""
+
+
 class MiniSweAgent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """mini-swe-agent 2, in an environment of its own: `pip install mini-swe-agent`."""
 
@@ -27,6 +41,8 @@ class MiniSweAgent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Requests to the model, after which it stops."""
     tool_calls: bool = False
     """Whether the model calls its tool `bash`, or writes its command into a block of its answer."""
+    config: MiniConfig | None = None
+    """Settings in place of mini's own."""
 
     def check(self) -> None:
         """Raises:
@@ -43,7 +59,7 @@ class MiniSweAgent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         python = _python()
 
         def prepare(folder: Path) -> tuple[Sequence[str], Mapping[str, str]]:
-            settings = {"turns": self.turns, "tool_calls": self.tool_calls}
+            settings = {"turns": self.turns, "tool_calls": self.tool_calls, "config": self.config or MiniConfig()}
             return [str(python), "-I", str(_SCRIPT), msgspec.json.encode(settings).decode()], {
                 "MSWEA_GLOBAL_CONFIG_DIR": str(folder),  # nothing of the user's own settings
                 "MSWEA_SILENT_STARTUP": "1",
