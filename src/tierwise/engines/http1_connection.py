@@ -198,7 +198,7 @@ class Connection(asyncio.Protocol):
         return block
 
     def sleep_until_end(self) -> None:
-        """Be told of what comes when that is much, or when the server closes the connection, if it said that it will."""
+        """Be told of what comes when it is much, or when the server closes the connection, if it said that it will."""
         if not self._keeps_alive and not self.is_complete:
             with suppress(OSError):  # one system that has no such mark reads each event
                 found = self.transport.get_extra_info("socket")
