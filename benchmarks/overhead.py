@@ -162,6 +162,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "stream": {"max_tokens": SHORT, "stream": True, "stream_options": {"include_usage": True}},
     "long": {"max_tokens": LONG, "stream": True, "stream_options": {"include_usage": True}},
     "paced": {"max_tokens": LONG // 2, "stream": True, "stream_options": {"include_usage": True}, "x_pace": 0.01},
+    "slow": {"max_tokens": LONG // 2, "stream": False, "x_pace": 0.01},
 }
 MESSAGES = [
     {"role": "system", "content": "You are a helpful assistant."},
@@ -169,8 +170,8 @@ MESSAGES = [
 ]
 
 
-AT = {"json": (1, 32, 256), "stream": (1, 32, 256), "long": (1, 32), "paced": (32,)}
-"""Numbers of callers of each kind of request. A paced stream of one caller takes less CPU than is counted at a time."""
+AT = {"json": (1, 32, 256), "stream": (1, 32, 256), "long": (1, 32), "paced": (32,), "slow": (32,)}
+"""Numbers of callers of each kind of request. A paced answer of one caller takes less CPU than is counted at a time."""
 CROWDS = {256: (100, 0.02), 1000: (20, 0.2)}
 """Streams that open at once: their events, and the seconds between two."""
 BEFORE, WHOLE, WORKERS = "before", "whole", "workers"
@@ -295,6 +296,7 @@ def against_fake(folder: Path, wanted: argparse.Namespace) -> Table:
 
 ROWS = (
     ("CPU µs per JSON answer", "cpu_us_json", "c", AT["json"], ".0f"),
+    (f"CPU µs per JSON answer, {LONG // 2} words, one each 10 ms", "cpu_us_slow", "c", AT["slow"], ".0f"),
     (f"CPU µs per stream of {SHORT + 3} events", "cpu_us_stream", "c", AT["stream"], ".0f"),
     ("CPU µs per further event, at once", "cpu_us_event", "c", AT["long"], ".1f"),
     ("CPU µs per event, one each 10 ms", "cpu_us_event_paced", "c", AT["paced"], ".0f"),

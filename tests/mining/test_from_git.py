@@ -12,6 +12,7 @@ import pytest
 
 from mining.made_repositories import TESTS, Repository, flat, gold_of, mine, packaged
 from tierwise.bench.grading import UNGRADED, grade
+from tierwise.mining import validate
 from tierwise.mining.made import Wanted
 from tierwise.mining.made import mine as made_of
 from tierwise.mining.validate import Settings
@@ -19,6 +20,7 @@ from tierwise.runs.records import TrialOutcome
 from tierwise.spec.call import Completion
 from tierwise.spec.errors import ConfigErrors, SpecError
 from tierwise.verifiers.repository.environment import EnvironmentFailed, environment, interpreter, key_of
+from tierwise.verifiers.sandbox import SandboxUnavailable
 from tierwise.workloads.files import load
 
 pytestmark = pytest.mark.sandbox
@@ -176,6 +178,23 @@ def test_what_was_validated_once_is_not_run_again(shapes, tmp_path, install, mon
     assert [one.contamination for one in second] == ["after_release", "possible", "possible", "possible"]
     with pytest.raises(AssertionError):  # of another number of runs nothing is known
         mine(made.folder, tmp_path / "more", install, "--limit", 1, "--repeats", 3)
+
+
+def test_a_sandbox_that_did_not_start_in_time_leaves_out_that_commit_only(tmp_path, install, monkeypatch):
+    run_tests, calls = validate.run_tests, []
+
+    async def late(*args, **more):
+        calls.append(args)
+        if len(calls) == 1:
+            raise SandboxUnavailable("the sandbox did not start, so the program was not run: TimeoutError()")
+        return await run_tests(*args, **more)
+
+    monkeypatch.setattr(validate, "run_tests", late)
+    made = flat(tmp_path / "late")
+    settings = Settings(tests=TESTS, install=install, python=sys.executable, scope="changed", repeats=1)
+    found = asyncio.run(made_of(Wanted(repository=made.folder, limit=2), settings, tmp_path / "out", lambda *_: None))
+    assert len(found.tasks) == 1
+    assert ["did not start" in str(row.get("reason")) for row in found.rows] == [True, False]
 
 
 # ── bad input ────────────────────────────────────────────────────────────

@@ -17,6 +17,7 @@ from tierwise.verifiers.repository.check import RepositoryTests, Validation, gol
 from tierwise.verifiers.repository.environment import Environment, EnvironmentFailed, environment, interpreter, key_of
 from tierwise.verifiers.repository.git import archive, elsewhere, text
 from tierwise.verifiers.repository.running import Ran, State, command_of, is_pytest, reason, run_tests
+from tierwise.verifiers.sandbox import SandboxUnavailable, backend
 
 Scope = Literal["changed", "folder", "suite"]
 
@@ -95,8 +96,11 @@ class Validator:
             found = await self._validated(candidate, ready)
             if not isinstance(found, str):
                 kept.write(place, found)
-        except SpecError:
-            raise
+        except SpecError as error:
+            # One that works here may still not have started in time.
+            if not isinstance(error, SandboxUnavailable) or backend().name == "none":
+                raise
+            return str(error)
         except TierwiseError as error:
             return str(error)
         return found
