@@ -26,6 +26,8 @@ CONNECT_SECONDS = 10.0
 GATHER_SECONDS = 0.25
 SLOW_SECONDS = 0.5
 """Answers that are gathered for as long as this cost less on a connection of their own, which their end closes."""
+_WORTH = 8
+"""Connections that cost about as much as one slow answer saves."""
 _TRY_NEXT_SECONDS = 0.25  # after which another address of a host is tried beside the first
 
 _PLAIN = re.compile(r"http://[!-~]+", re.IGNORECASE)
@@ -80,8 +82,8 @@ class HttpPool:
         self._idle: dict[tuple[str, int], list[Connection]] = {}
         self._open: set[Connection] = set()
         self._sweep: asyncio.TimerHandle | None = None
-        self._is_slow = False
-        """Whether the last answer that was gathered took long."""
+        self._slow = 0
+        """Above 0 while enough of the last answers that were gathered took long."""
 
     def close(self) -> None:
         """Close every connection."""
@@ -109,7 +111,7 @@ class HttpPool:
         Raises:
             aiohttp.ClientError: the server cannot be reached, is silent, hung up, or does not speak HTTP.
         """
-        if gathers and self._is_slow:
+        if gathers and self._slow:
             headers += b"Connection: close\r\n"
         parts = [b"%bContent-Length: %d\r\n%b\r\n" % (place.head, sum(map(len, body)), headers), *body]
         if (kept := self._kept((place.host, place.port))) is not None:
@@ -132,7 +134,7 @@ class HttpPool:
 
     def gathered(self, seconds: float) -> None:
         """An answer was gathered for so long."""
-        self._is_slow = seconds >= SLOW_SECONDS
+        self._slow = _WORTH if seconds >= SLOW_SECONDS else max(0, self._slow - 1)
 
     def forget(self, connection: Connection) -> None:
         """A connection is lost."""

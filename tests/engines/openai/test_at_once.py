@@ -253,3 +253,17 @@ def test_an_aborted_pass_is_counted_also_while_only_its_end_is_waited_for(monkey
             await engine.stop()
 
     asyncio.run(main())
+
+
+def test_a_server_whose_answers_are_quick_again_keeps_its_connections(monkeypatch):
+    async def main() -> list[str | None]:
+        async with FakeServer(HttpReply(text="a b c")) as server:
+            client = ChatClient("far", "m")
+            for number in range(12):
+                monkeypatch.setattr(http1, "SLOW_SECONDS", 0.0 if number == 1 else 60.0)
+                async for _ in client.blocks(server.url, CALL, at_once=True):
+                    pass
+            await client.close()
+            return [request.headers.get("connection") for request in server.requests]
+
+    assert asyncio.run(main()) == [None] * 2 + ["close"] * 8 + [None] * 2
