@@ -10,6 +10,7 @@ from msgspec import structs
 
 from fake_runs import manifest, record
 from tierwise.analysis.summary import summarise
+from tierwise.report import claim_table
 from tierwise.runs.claims import ClaimedTier, RunClaim
 from tierwise.spec.claims import Claim
 from tierwise.stats.estimates import wilson
@@ -104,6 +105,7 @@ def test_two_greedy_scores_differ_by_what_they_differ(score, verdict):
     found = only({"score": score, **GREEDY}, solved=116, of=164, greedy=True)
     assert found.verdict == verdict
     assert found.difference.interval.low == found.difference.interval.high == found.difference.value
+    assert claim_table.difference(found)[1] == "both are greedy", "and no interval of width zero is shown"
 
 
 @pytest.mark.parametrize(

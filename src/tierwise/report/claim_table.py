@@ -52,9 +52,12 @@ def reproduced(claim: ClaimCheck) -> tuple[str, str]:
 
 
 def difference(claim: ClaimCheck) -> tuple[str, str]:
-    """Reproduced minus claimed, in points; its interval."""
+    """Reproduced minus claimed, in points; its interval, or why it has none: two greedy scores have no noise."""
     found = claim.difference
-    return (UNKNOWN, "") if found is None else (points(found.value), interval(found, points))
+    if found is None:
+        return UNKNOWN, ""
+    is_exact = found.interval is not None and found.interval.low == found.interval.high
+    return points(found.value), "both are greedy" if is_exact else interval(found, points)
 
 
 def sources(claims: Sequence[ClaimCheck]) -> Iterator[str]:
