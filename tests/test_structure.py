@@ -23,6 +23,8 @@ MOST_FUNCTION_LINES = 60
 ORCHESTRATION = ("cli/", "bench/", "gateway/", "run/", "router/", "setup/", "plan.py", "service.py", "library.py")
 LONG_FUNCTIONS: set[str] = set()
 
+CHANGING = ("time.", "datetime.", "uuid.", "random.", "secrets.", "os.urandom", "os.getpid")
+
 
 def sources(root: Path) -> dict[str, ast.Module]:
     """Every module by its dotted name below the package, which is `tierwise` itself."""
@@ -93,6 +95,42 @@ def long_functions(root: Path, places: tuple[str, ...]) -> set[str]:
                     if lines > MOST_FUNCTION_LINES:
                         found.add(f"{place}: {node.name}")
     return found
+
+
+def changing_parameters(root: Path) -> set[str]:
+    """Calls that give parameters of tests another value in each process: pytest-xdist then runs no test at all.
+
+    gzip writes the time of day unless it is told one, wherever its bytes end up.
+    """
+    found = set()
+    for path in sorted(root.rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        decorators = [one for node in ast.walk(tree) for one in getattr(node, "decorator_list", [])]
+        in_decorators = {call for one in decorators for call in calls(one) if name_of(call).startswith(CHANGING)}
+        packed = {call for call in calls(tree) if name_of(call) == "gzip.compress"}
+        without = {call for call in packed if not any(keyword.arg == "mtime" for keyword in call.keywords)}
+        found |= {f"{path.name}:{call.lineno} {name_of(call)}" for call in in_decorators | without}
+    return found
+
+
+def calls(tree: ast.AST) -> list[ast.Call]:
+    return [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+
+
+def name_of(call: ast.Call) -> str:
+    return ast.unparse(call.func)
+
+
+def test_no_parameter_of_a_test_differs_between_two_processes():
+    assert changing_parameters(Path(__file__).parent) == set()
+
+
+def test_the_check_sees_a_parameter_that_differs(tmp_path):
+    (tmp_path / "test_a.py").write_text(
+        "A = gzip.compress(b'')\nB = gzip.compress(b'', mtime=0)\n"
+        "@pytest.mark.parametrize('x', [time.time()])\ndef test_a(x):\n    time.sleep(1)\n"
+    )
+    assert changing_parameters(tmp_path) == {"test_a.py:1 gzip.compress", "test_a.py:3 time.time"}
 
 
 def test_no_module_imports_itself_through_others():

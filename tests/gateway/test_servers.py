@@ -99,7 +99,7 @@ def test_a_server_that_drips_holds_nobody_but_its_own_client():
 
 
 def test_a_server_s_gzip_bomb_is_an_error_and_holds_nobody_up():
-    bomb = gzip.compress(b'data: {"choices": [{"delta": {"content": "' + b" " * 256 * 2**20, 1)
+    bomb = gzip.compress(b'data: {"choices": [{"delta": {"content": "' + b" " * 256 * 2**20, 1, mtime=0)
     reply = HttpReply(raw=[bomb], headers={"content-encoding": "gzip", "content-type": "text/event-stream"})
     with before(reply) as (endpoint, _), ThreadPoolExecutor(1) as pool:
         bombed = pool.submit(endpoint.chat)
