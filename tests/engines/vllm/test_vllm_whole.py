@@ -1,0 +1,77 @@
+"""Answers of a real vLLM that nobody watches and that take long: read a few times, counted as vLLM counts."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tierwise.engines import http1, http1_connection
+from tierwise.policies import Single
+from tierwise.run import Action
+from tierwise.testing.fakes import ask_user, new_trace, tier
+
+if TYPE_CHECKING:
+    from engines.vllm.fixtures import VllmAtWork
+    from tierwise.ledger.records import Trace
+
+pytestmark = [pytest.mark.vllm, pytest.mark.model]
+
+TOKENS = 60
+
+
+async def answered(vllm: VllmAtWork, *, tokens: int = TOKENS, seconds: float = 60.0) -> Trace:
+    """One action of one pass, whose answer nobody watches."""
+    trace = new_trace()
+    prompt = ask_user("Tell me a story.", temperature=0, max_tokens=tokens, ignore_eos=True)
+    await asyncio.wait_for(Action(tier(Single(), vllm.engine), trace).solve(prompt), seconds)
+    return trace
+
+
+def test_after_a_slow_answer_the_next_is_read_at_its_end_and_counted_as_vllm_counts(vllm, monkeypatch):
+    monkeypatch.setattr(http1, "SLOW_SECONDS", 0.0)  # however fast this machine is
+    reads = 0
+
+    class Counted(http1_connection.Connection):
+        def data_received(self, data: bytes) -> None:
+            nonlocal reads
+            reads += 1
+            super().data_received(data)
+
+    monkeypatch.setattr(http1, "Connection", Counted)
+
+    async def main() -> None:
+        nonlocal reads
+        (first,) = (await answered(vllm)).passes
+        before, reads = await vllm.metric("generation_tokens_total"), 0
+        (second,) = (await answered(vllm)).passes
+        assert (second.usage.completion, second.usage.exact) == (TOKENS, True)
+        assert second.completion.text == first.completion.text
+        assert reads < TOKENS / 4
+        assert await vllm.metric("generation_tokens_total") - before == TOKENS
+
+    vllm.run(main())
+
+
+def test_an_answer_that_is_aborted_while_its_end_is_waited_for_ends_at_vllm_too(vllm, monkeypatch):
+    monkeypatch.setattr(http1, "SLOW_SECONDS", 0.0)
+
+    async def main() -> None:
+        (first,) = (await answered(vllm)).passes
+        before, trace = await vllm.metric("generation_tokens_total"), new_trace()
+        prompt = ask_user("Tell me a story.", temperature=0, max_tokens=900, ignore_eos=True)
+        asking = asyncio.create_task(Action(tier(Single(), vllm.engine), trace).solve(prompt))
+        await asyncio.sleep(max(0.5, first.seconds / 2))
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        while await vllm.metric("num_requests_running"):  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.05)
+        (done,) = trace.passes
+        made = await vllm.metric("generation_tokens_total") - before
+        assert done.outcome == "aborted"
+        assert 0 < done.usage.completion <= made < 900
+        assert made - done.usage.completion <= 3  # steps under way when the connection ended
+
+    vllm.run(main())
