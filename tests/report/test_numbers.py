@@ -37,6 +37,24 @@ def test_shares_are_percents_that_never_round_to_certainty(value, text):
     assert numbers.percent(value) == text
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (-0.37, "-37 %"),
+        (-1, "-100 %"),
+        (-2.5, "-250 %"),
+        (-0.004, "-0.4 %"),
+        (-2e-6, "-0.0002 %"),
+        (-1e-7, "> -0.0001 %"),
+        (1e-7, "< 0.0001 %"),
+        (-2.2e-16, "0 %"),
+        (2.2e-16, "0 %"),
+    ],
+)
+def test_a_saving_that_is_none_is_shown_below_zero_and_a_tiny_one_as_tiny(value, text):
+    assert numbers.percent(value) == text
+
+
 @pytest.mark.parametrize(("value", "text"), [(None, "–"), (1.0, "1"), (2.73, "2.7"), (1234.5, "1,234")])
 def test_counts_are_short(value, text):
     assert numbers.count(value) == text
