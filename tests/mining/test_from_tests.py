@@ -104,6 +104,14 @@ def test_functions_that_tests_name_are_tasks_unless_a_copy_gives_them_away(words
     assert len(json.loads((found.path / "mining.json").read_text())["candidates"]) == 3
 
 
+def test_what_is_above_a_repository_is_not_its_project(tmp_path, install):
+    project = made(tmp_path / "home" / "words", {**FILES, ".git/HEAD": "ref: refs/heads/main\n"})
+    made(tmp_path / "home", {"setup.cfg": "[flake8]\n", "private/notes.py": "def note():\n    pass\n"})
+    mine(project, tmp_path / "out", install, "--limit", 2)
+    found = load(tmp_path / "out")
+    assert [task.id for task in found.tasks] == ["words/core.py::shorten"]
+
+
 def test_the_prompt_has_docstring_and_doctest_but_no_body(words):
     text = words[0].tasks[0].messages[0]["content"]
     assert '\'ab…\'\n    """\n    raise NotImplementedError' in text

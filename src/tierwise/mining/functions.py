@@ -116,9 +116,15 @@ def spread(rows: Sequence[_T], most: int) -> Sequence[_T]:
 
 
 def _root(package: Path) -> Path:
-    """The project of a folder: the nearest one, from there up, that says how it is installed; else the folder."""
-    marked = [one for one in (package, *package.parents) if any((one / mark).is_file() for mark in _MARKS)]
-    return marked[0] if marked else package
+    """The project of a folder: the nearest one, from there up, that says how it is installed; else the folder. What is
+    above a repository is not its project.
+    """
+    for folder in (package, *package.parents):
+        if any((folder / mark).is_file() for mark in _MARKS):
+            return folder
+        if (folder / ".git").exists():
+            break
+    return package
 
 
 def _stored(package: Path, place: Path) -> _Project:
