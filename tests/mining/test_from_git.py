@@ -253,6 +253,12 @@ def test_a_repository_that_cannot_be_mined_is_refused_and_nothing_is_left(name, 
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_an_install_command_with_an_open_quote_is_refused(tmp_path):
+    with pytest.raises(SpecError, match="'pip install \"x' is not a command: No closing quotation") as caught:
+        mine(flat(tmp_path / "shapes").folder, tmp_path / "out", 'pip install "x')
+    assert caught.value.field == "--install"
+
+
 def test_results_of_another_runner_are_read_from_its_junit_xml(tmp_path, install):
     made = Repository(tmp_path / "other")
     runner = """
