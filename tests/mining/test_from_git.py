@@ -180,6 +180,14 @@ def test_what_was_validated_once_is_not_run_again(shapes, tmp_path, install, mon
         mine(made.folder, tmp_path / "more", install, "--limit", 1, "--repeats", 3)
 
 
+def test_a_task_that_cannot_be_kept_is_a_task_all_the_same(tmp_path, install, monkeypatch):
+    (tmp_path / "full").write_text("no folder")
+    monkeypatch.setattr("tierwise.mining.kept.place_of", lambda facts: tmp_path / "full" / "task.json")
+    made = flat(tmp_path / "shapes")
+    mine(made.folder, tmp_path / "out", install, "--limit", 1)
+    assert len(load(tmp_path / "out").tasks) == 1
+
+
 def test_a_sandbox_that_did_not_start_in_time_leaves_out_that_commit_only(tmp_path, install, monkeypatch):
     run_tests, calls = validate.run_tests, []
 
