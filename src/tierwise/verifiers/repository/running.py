@@ -36,7 +36,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     edits: list[Edit] = []
     tests: bytes = b""
     removed: list[str] = []
-    """Test files that are removed."""
+    """Test files that go before those of `tests` come."""
 
 
 class Ran(msgspec.Struct, frozen=True, kw_only=True):
