@@ -78,7 +78,9 @@ async def mine_functions(project: Path, settings: Settings, out: Path, tell: Tel
         tokens: of a file that is shown whole; of a longer one, imports and the function are.
 
     Raises:
-        SpecError: none of its functions is a task. Nothing is written.
+        SpecError: the folder or a setting is wrong, or none of its functions is a task. Nothing is written.
+        SandboxUnavailable: there is no sandbox, so that nothing can be validated.
+        GitError: git is missing, or cannot read the project's files.
     """
     check_free(out)
     command_of(settings.tests, [])
@@ -128,7 +130,12 @@ def _root(package: Path) -> Path:
 
 
 def _stored(package: Path, place: Path) -> _Project:
-    """The project's files as they are now, as the one commit of a new repository."""
+    """The project's files as they are now, as the one commit of a new repository.
+
+    Raises:
+        SpecError: it is no folder.
+        GitError: git is missing, or cannot read the files.
+    """
     if not package.is_dir():
         raise SpecError(f"{package} is no folder; give the folder of a project with its tests", field="PACKAGE")
     package = package.resolve()

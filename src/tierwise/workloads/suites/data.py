@@ -128,7 +128,11 @@ class FromFiles(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             )
 
     def _chosen(self, asked: list[_Asked], found: list[DataFile]) -> tuple[Task, ...]:
-        """The first `count` tasks, which have ids of their own."""
+        """The first `count` tasks, which have ids of their own.
+
+        Raises:
+            SpecError: two have one id, or there are fewer.
+        """
         named = ", ".join(one.name for one in found)
         seen: dict[str, str] = {}
         for one in asked:
