@@ -175,9 +175,9 @@ def _commit(place: Path) -> str:
 
 def _dates(project: Path, sources: Mapping[str, str]) -> dict[str, str]:
     """When each file was last changed, read from the history in one pass; empty if there is none."""
-    words = ["log", "-c", "-z", "--no-renames", "--name-only", "--relative", "--format=%x01%cI"]
     try:
-        said = text(project, *words)
+        inside = text(project, "rev-parse", "--show-prefix").removesuffix("\n")
+        said = text(project, "log", "-c", "-z", "--no-renames", "--name-only", "--format=%x01%cI")
     except GitError:
         return {}
     found: dict[str, str] = {}
@@ -187,7 +187,7 @@ def _dates(project: Path, sources: Mapping[str, str]) -> dict[str, str]:
             date = word[1:]
         else:
             found.setdefault(word.lstrip("\n"), date)
-    return {path: found[path] for path in sources if path in found}
+    return {path: found[inside + path] for path in sources if inside + path in found}
 
 
 def _named_by_tests(kept: _Project) -> Iterator[_Row]:
