@@ -31,7 +31,17 @@ def test_seconds_take_the_unit_that_fits(value, text):
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(0, "0 %"), (1, "100 %"), (0.625, "62 %"), (0.001, "0.1 %"), (0.999, "99.9 %")]
+    ("value", "text"),
+    [
+        (0, "0 %"),
+        (1, "100 %"),
+        (0.625, "62 %"),
+        (0.001, "0.1 %"),
+        (1 / 200, "0.5 %"),
+        (0.0051, "1 %"),
+        (0.995, "99.5 %"),
+        (0.999, "99.9 %"),
+    ],
 )
 def test_shares_are_percents_that_never_round_to_certainty(value, text):
     assert numbers.percent(value) == text
@@ -43,6 +53,7 @@ def test_shares_are_percents_that_never_round_to_certainty(value, text):
         (-0.37, "-37 %"),
         (-1, "-100 %"),
         (-2.5, "-250 %"),
+        (-0.005, "-0.5 %"),
         (-0.004, "-0.4 %"),
         (-2e-6, "-0.0002 %"),
         (-1e-7, "> -0.0001 %"),

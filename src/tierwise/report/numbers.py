@@ -24,7 +24,7 @@ def percent(share: float) -> str:
     """
     if abs(share) < _DUST:
         return "0 %"
-    if share == 1 or 0.005 <= share < 0.995 or share <= -0.005:
+    if share == 1 or 0.005 < share < 0.995 or share < -0.005:
         return f"{100 * share:.0f} %"
     if abs(share) < 1e-6:
         return "< 0.0001 %" if share > 0 else "> -0.0001 %"
