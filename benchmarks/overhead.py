@@ -184,8 +184,7 @@ async def take_turns(targets: Targets, *, blocks: int, seconds: float) -> Cells:
             for callers in AT[kind]:
                 for name, (process, url) in targets.items():
                     body = {"model": "fast", "messages": MESSAGES, **fields}
-                    if kind == "slow":  # it is learnt that answers take long
-                        await load(url, body, callers=1, seconds=0.01)
+                    await load(url, body, callers=1, seconds=0.01)  # a proxy may learn how long answers take
                     before = cpu_seconds(process) if process else 0.0
                     done = await load(url, body, callers=callers, seconds=seconds if block >= 0 else 0.2)
                     used = cpu_seconds(process) - before if process else 0.0

@@ -180,6 +180,14 @@ def test_what_was_validated_once_is_not_run_again(shapes, tmp_path, install, mon
         mine(made.folder, tmp_path / "more", install, "--limit", 1, "--repeats", 3)
 
 
+def test_a_task_that_cannot_be_kept_is_a_task_all_the_same(tmp_path, install, monkeypatch):
+    (tmp_path / "full").write_text("no folder")
+    monkeypatch.setattr("tierwise.mining.kept.place_of", lambda facts: tmp_path / "full" / "task.json")
+    made = flat(tmp_path / "shapes")
+    mine(made.folder, tmp_path / "out", install, "--limit", 1)
+    assert len(load(tmp_path / "out").tasks) == 1
+
+
 def test_a_sandbox_that_did_not_start_in_time_leaves_out_that_commit_only(tmp_path, install, monkeypatch):
     run_tests, calls = validate.run_tests, []
 
@@ -251,6 +259,12 @@ def test_a_repository_that_cannot_be_mined_is_refused_and_nothing_is_left(name, 
     with pytest.raises(SpecError, match=why):
         mine(tmp_path / "bad", tmp_path / "out", install, "--seconds", 8)
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_an_install_command_with_an_open_quote_is_refused(tmp_path):
+    with pytest.raises(SpecError, match="'pip install \"x' is not a command: No closing quotation") as caught:
+        mine(flat(tmp_path / "shapes").folder, tmp_path / "out", 'pip install "x')
+    assert caught.value.field == "--install"
 
 
 def test_results_of_another_runner_are_read_from_its_junit_xml(tmp_path, install):

@@ -9,7 +9,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from mining.made_repositories import TESTS
+from mining.made_repositories import TESTS, Repository
 from tierwise.bench.grading import grade
 from tierwise.cli import app
 from tierwise.mining.functions import spread
@@ -104,6 +104,14 @@ def test_functions_that_tests_name_are_tasks_unless_a_copy_gives_them_away(words
     assert len(json.loads((found.path / "mining.json").read_text())["candidates"]) == 3
 
 
+def test_what_is_above_a_repository_is_not_its_project(tmp_path, install):
+    project = made(tmp_path / "home" / "words", {**FILES, ".git/HEAD": "ref: refs/heads/main\n"})
+    made(tmp_path / "home", {"setup.cfg": "[flake8]\n", "private/notes.py": "def note():\n    pass\n"})
+    mine(project, tmp_path / "out", install, "--limit", 2)
+    found = load(tmp_path / "out")
+    assert [task.id for task in found.tasks] == ["words/core.py::shorten"]
+
+
 def test_the_prompt_has_docstring_and_doctest_but_no_body(words):
     text = words[0].tasks[0].messages[0]["content"]
     assert '\'ab…\'\n    """\n    raise NotImplementedError' in text
@@ -175,6 +183,29 @@ def test_of_a_folder_in_a_project_only_its_functions_are_asked_for_by_the_tests_
     assert len(check.fail_to_pass) == 8
     with pytest.raises(SpecError, match="no test names a function in tests/"):
         mine(tmp_path / "project" / "tests", tmp_path / "none", install)
+
+
+def test_a_file_that_a_merge_changed_last_has_the_date_of_the_merge_in_a_project_of_a_larger_repository(
+    tmp_path, install
+):
+    repository = Repository(tmp_path / "whole")
+
+    def times(number):
+        return {"part/a.py": f'def close(x):\n    """Times."""\n    y = x * {number}\n    y += 1\n    return y\n'}
+
+    pytest_ini = "[tool.pytest.ini_options]\npythonpath = ['.']\n"
+    test = "import a\n\n\ndef test_close():\n    assert a.close(1) == 6\n"
+    repository.commit("One", {"part/pyproject.toml": pytest_ini, "part/test_a.py": test, **times(2)})
+    repository.git("checkout", "-q", "-b", "side")
+    side = repository.commit("Side", times(3))
+    repository.git("checkout", "-q", "main")
+    repository.commit("Main", times(4))
+    tree = f"{repository.commit('Both', times(5))}^{{tree}}"
+    merged = repository.git("commit-tree", tree, "-p", "HEAD~1", "-p", side, "-m", "Merge")
+    repository.git("reset", "-q", "--hard", merged)
+    mine(repository.folder / "part", tmp_path / "out", install)
+    (task,) = load(tmp_path / "out").tasks
+    assert task.check.repository_tests.date == repository.git("log", "-1", "--format=%cI")
 
 
 @pytest.mark.parametrize(("count", "most", "chosen"), [(3, 5, [0, 1, 2]), (7, 3, [0, 2, 4]), (100, 4, [0, 25, 50, 75])])

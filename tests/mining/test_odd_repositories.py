@@ -177,6 +177,22 @@ def test_what_git_does_not_hold_is_named(odd):
     assert elsewhere(odd[0].folder, "HEAD~16") == ["the submodule vendor", "held.big of Git LFS"]
 
 
+def test_a_link_of_the_tests_that_becomes_a_file_leaves_what_it_led_to(tmp_path, install):
+    made = Repository(tmp_path / "links")
+    (made.folder / "tests").mkdir()
+    (made.folder / "tests" / "data.txt").symlink_to("../data.txt")
+    made.commit("One", {"a.py": "x = 1\n", "data.txt": "ours"})
+    (made.folder / "tests" / "data.txt").unlink()
+    test = (
+        "from pathlib import Path\n\nimport a\n\n\ndef test_a():\n    assert a.x == 2\n"
+        "    assert [Path(name).read_text() for name in ('data.txt', 'tests/data.txt')] == ['ours', 'theirs']\n"
+    )
+    files = {"a.py": "x = 2\n", "conftest.py": "", "tests/data.txt": "theirs", "tests/test_a.py": test}
+    made.commit("Two", files)
+    mine(made.folder, tmp_path / "out", install)
+    assert len(load(tmp_path / "out").tasks) == 1
+
+
 @pytest.mark.parametrize("tests", ["tox -e py -- {junit}", "nox", "python -m tox --junitxml={junit}"])
 def test_a_runner_that_makes_its_own_environment_is_refused(tests):
     with pytest.raises(SpecError, match=r"environments of its own.*--install"):

@@ -31,9 +31,38 @@ def test_seconds_take_the_unit_that_fits(value, text):
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(0, "0 %"), (1, "100 %"), (0.625, "62 %"), (0.001, "0.1 %"), (0.999, "99.9 %")]
+    ("value", "text"),
+    [
+        (0, "0 %"),
+        (1, "100 %"),
+        (0.625, "62 %"),
+        (0.001, "0.1 %"),
+        (1 / 200, "0.5 %"),
+        (0.0051, "1 %"),
+        (0.995, "99.5 %"),
+        (0.999, "99.9 %"),
+    ],
 )
 def test_shares_are_percents_that_never_round_to_certainty(value, text):
+    assert numbers.percent(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (-0.37, "-37 %"),
+        (-1, "-100 %"),
+        (-2.5, "-250 %"),
+        (-0.005, "-0.5 %"),
+        (-0.004, "-0.4 %"),
+        (-2e-6, "-0.0002 %"),
+        (-1e-7, "> -0.0001 %"),
+        (1e-7, "< 0.0001 %"),
+        (-2.2e-16, "0 %"),
+        (2.2e-16, "0 %"),
+    ],
+)
+def test_a_saving_that_is_none_is_shown_below_zero_and_a_tiny_one_as_tiny(value, text):
     assert numbers.percent(value) == text
 
 

@@ -172,6 +172,16 @@ def test_an_id_that_is_there_twice_is_named_with_both_rows(write):
     assert "two rows make the task 'gpqa-diamond/r1/0': gpqa_diamond.csv:3 and gpqa_diamond.csv:6" in said
 
 
+def test_files_of_one_name_are_told_apart_by_their_folders(write):
+    other = [{**row, "problem": f"{row['problem']} Really?"} for row in AIME]
+    paths = (write("aime24/test.jsonl", lines(AIME)), write("aime25/test.jsonl", lines(other)))
+    found = made(Aime(file=paths))
+    assert len({task.id for task in found.tasks}) == len(found.tasks) == 2 * len(AIME)
+    assert sorted(found.files) == ["aime24-test.jsonl", "aime25-test.jsonl"]
+    (said,) = error_of(Aime(file=(paths[0], write("old/aime24/test.jsonl", lines(other)))))
+    assert "two files are named aime24-test.jsonl" in said
+
+
 # ── half downloads ───────────────────────────────────────────────────────
 
 PACKED = gzip.compress(lines(GSM8K).encode(), mtime=0)  # the same in every process: the tests' names hold it

@@ -237,7 +237,9 @@ class HttpResponse:
             if connection.is_complete:
                 return b""
             connection.require()
-            if ends_at is None:
+            if connection.sleeps:  # the rest is waited for, event by event
+                connection.wake_for_all()
+            elif ends_at is None:
                 await connection.something()
             elif connection.loop.time() >= ends_at:
                 return b""
@@ -247,7 +249,8 @@ class HttpResponse:
 
     async def gathered(self) -> bytes:
         """As `next`, for a reader in no hurry: the rest of the body, or what there is once it is `GATHERED_BYTES`, or
-        after `GATHER_SECONDS`. If the connection ends with the body, what comes meanwhile stays in the system.
+        after `GATHER_SECONDS`. If the connection ends with the body, what comes meanwhile stays in the system, until
+        `next` waits for it.
         """
         connection = self._connection
         if connection is None or self._inflating is not None:

@@ -82,6 +82,7 @@ class Connection(asyncio.Protocol):
         "on_body",
         "pairs",
         "place",
+        "sleeps",
         "status",
         "take_on",
         "transport",
@@ -121,6 +122,8 @@ class Connection(asyncio.Protocol):
         self._is_lost = False
         self._is_paused = False
         self._gathers = False
+        self.sleeps = False
+        """Whether it is told only of much, or of the end."""
         self._idle_since = 0.0
         self._forget()
 
@@ -200,9 +203,17 @@ class Connection(asyncio.Protocol):
     def sleep_until_end(self) -> None:
         """Be told of what comes when it is much, or when the server closes the connection, if it said that it will."""
         if not self._keeps_alive and not self.is_complete:
-            with suppress(OSError):  # one system that has no such mark reads each event
-                found = self.transport.get_extra_info("socket")
-                found.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, GATHERED_BYTES)
+            self._be_told_of(GATHERED_BYTES)
+
+    def wake_for_all(self) -> None:
+        """Be told of all that comes again, and read what has come, of which nobody is told any more."""
+        self._be_told_of(1)
+        self.read_now()
+
+    def _be_told_of(self, size: int) -> None:
+        self.sleeps = size > 1
+        with suppress(OSError):  # one system that has no such mark tells of each event
+            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
 
     def note_gathered(self, seconds: float) -> None:
         """Its answer was gathered for so long."""

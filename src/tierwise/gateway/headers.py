@@ -66,8 +66,6 @@ class RequestHeaders:
         for name, value in headers:
             if name in _READ and name not in found:
                 found[name] = value.decode("latin-1").strip()
-        if len(found) < 2 and b"content-type" in found:  # most clients send nothing else of these
-            return cls(content_type=found[b"content-type"])
         traceparent = _matching(_TRACEPARENT, found.get(b"traceparent", ""))
         in_path = found.get(IN_PATH, "")
         of_client = in_path or found.get(_SESSION_OF_CLAUDE_CODE, "") or _of_codex(found)

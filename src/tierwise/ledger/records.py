@@ -118,10 +118,8 @@ class Trace:
 
     def _sort(self) -> None:
         """Look through the events, which are only ever added to."""
-        self._passes = [event for event in self.events if isinstance(event, Pass)]
+        self._passes = sorted((event for event in self.events if isinstance(event, Pass)), key=lambda done: done.number)
         self._decisions = [event for event in self.events if isinstance(event, Decision)]
-        if len(self._passes) > 1:
-            self._passes.sort(key=lambda done: done.number)
         self._read = len(self.events)
 
 

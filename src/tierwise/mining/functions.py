@@ -78,7 +78,9 @@ async def mine_functions(project: Path, settings: Settings, out: Path, tell: Tel
         tokens: of a file that is shown whole; of a longer one, imports and the function are.
 
     Raises:
-        SpecError: none of its functions is a task. Nothing is written.
+        SpecError: the folder or a setting is wrong, or none of its functions is a task. Nothing is written.
+        SandboxUnavailable: there is no sandbox, so that nothing can be validated.
+        GitError: git is missing, or cannot read the project's files.
     """
     check_free(out)
     command_of(settings.tests, [])
@@ -116,13 +118,24 @@ def spread(rows: Sequence[_T], most: int) -> Sequence[_T]:
 
 
 def _root(package: Path) -> Path:
-    """The project of a folder: the nearest one, from there up, that says how it is installed; else the folder."""
-    marked = [one for one in (package, *package.parents) if any((one / mark).is_file() for mark in _MARKS)]
-    return marked[0] if marked else package
+    """The project of a folder: the nearest one, from there up, that says how it is installed; else the folder. What is
+    above a repository is not its project.
+    """
+    for folder in (package, *package.parents):
+        if any((folder / mark).is_file() for mark in _MARKS):
+            return folder
+        if (folder / ".git").exists():
+            break
+    return package
 
 
 def _stored(package: Path, place: Path) -> _Project:
-    """The project's files as they are now, as the one commit of a new repository."""
+    """The project's files as they are now, as the one commit of a new repository.
+
+    Raises:
+        SpecError: it is no folder.
+        GitError: git is missing, or cannot read the files.
+    """
     if not package.is_dir():
         raise SpecError(f"{package} is no folder; give the folder of a project with its tests", field="PACKAGE")
     package = package.resolve()
@@ -162,9 +175,9 @@ def _commit(place: Path) -> str:
 
 def _dates(project: Path, sources: Mapping[str, str]) -> dict[str, str]:
     """When each file was last changed, read from the history in one pass; empty if there is none."""
-    words = ["log", "-c", "-z", "--no-renames", "--name-only", "--relative", "--format=%x01%cI"]
     try:
-        said = text(project, *words)
+        inside = text(project, "rev-parse", "--show-prefix").removesuffix("\n")
+        said = text(project, "log", "-c", "-z", "--no-renames", "--name-only", "--format=%x01%cI")
     except GitError:
         return {}
     found: dict[str, str] = {}
@@ -174,7 +187,7 @@ def _dates(project: Path, sources: Mapping[str, str]) -> dict[str, str]:
             date = word[1:]
         else:
             found.setdefault(word.lstrip("\n"), date)
-    return {path: found[path] for path in sources if path in found}
+    return {path: found[inside + path] for path in sources if inside + path in found}
 
 
 def _named_by_tests(kept: _Project) -> Iterator[_Row]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from tierwise.catalog.cache import cache_folder
-from tierwise.spec.replacing import replace_file
+from tierwise.spec.replacing import write_beside
 from tierwise.verifiers.repository.check import RepositoryTests
 
 _FORMAT = 1
@@ -36,10 +37,7 @@ def read(place: Path) -> RepositoryTests | None:
 
 
 def write(place: Path, check: RepositoryTests) -> None:
-    """Keep a check.
-
-    Raises:
-        TierwiseError: it cannot be written.
-    """
-    place.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(place, msgspec.json.encode(check))
+    """Keep a check. One that cannot be written is a task all the same, and is validated again the next time."""
+    with suppress(OSError):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_beside(place, msgspec.json.encode(check))

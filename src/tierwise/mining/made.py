@@ -107,7 +107,9 @@ async def mine(wanted: Wanted, settings: Settings, out: Path, tell: Tell) -> Min
     """Mine a repository into a new folder. If it is cancelled, the tasks that there are by then are written.
 
     Raises:
-        SpecError: the repository cannot be mined, or none of its commits is a task. Nothing is written.
+        SpecError: the repository cannot be mined, a setting is wrong, or none of its commits is a task. Nothing is
+            written.
+        SandboxUnavailable: there is no sandbox, so that nothing can be validated.
     """
     check_free(out)
     began = time.monotonic()

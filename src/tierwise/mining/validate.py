@@ -129,6 +129,7 @@ class Validator:
             commit=candidate.commit,
             date=candidate.date,
             contamination=contamination(candidate.date, self.settings.released),
+            python=self.settings.python,
         )
 
     def _environment(self, candidate: Candidate) -> Environment | str:

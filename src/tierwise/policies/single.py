@@ -27,4 +27,4 @@ class Single(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     async def solve(self, prompt: Prompt, ask: Ask) -> Answer:
         done = await ask(Call(prompt=prompt), shown=True)
-        return Answer(completion=done.completion, chosen=done.number, why="one pass", tier=done.tier)
+        return Answer(completion=done.completion, chosen=done.number, why="one pass")

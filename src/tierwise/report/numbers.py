@@ -14,11 +14,21 @@ UNKNOWN = "–"
 NO_CHECK = "no check"
 
 
+_DUST = 1e-12  # of arithmetic: no share that is measured is so small
+
+
 def percent(share: float) -> str:
-    """A share; it is rounded to 0 % or 100 % only where it is exactly 0 or 1. Nothing else is below 0.0001 %."""
-    if share in (0, 1) or 0.005 <= share < 0.995:
+    """A share, or a saving, which is below 0 where more is spent.
+
+    It is rounded to 0 % or 100 % only where it is 0 or 1. One that is nearer to 0 than 0.0001 % says so.
+    """
+    if abs(share) < _DUST:
+        return "0 %"
+    if share == 1 or 0.005 < share < 0.995 or share < -0.005:
         return f"{100 * share:.0f} %"
-    return f"{max(0.0001, 100 * share):.2g} %" if share < 0.5 else f"{min(99.9, 100 * share):.1f} %"
+    if abs(share) < 1e-6:
+        return "< 0.0001 %" if share > 0 else "> -0.0001 %"
+    return f"{100 * share:.2g} %" if share < 0.5 else f"{min(99.9, 100 * share):.1f} %"
 
 
 def points(difference: float) -> str:

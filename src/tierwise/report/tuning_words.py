@@ -114,7 +114,7 @@ def within(one: SignalResult) -> str:
 
 def fine(share: float) -> str:
     """A share with two significant digits."""
-    return f"{100 * share:.2g} %" if 0 < abs(share) < 0.1 else percent(share)
+    return f"{100 * share:.2g} %" if 0.005 <= abs(share) < 0.1 else percent(share)
 
 
 def labels_in_words(found: Findings) -> Iterator[str]:

@@ -109,7 +109,8 @@ class CertifiedRoutes:
 
     def serving(self, tiers: Mapping[str, Tier]) -> Mapping[str, Tier]:
         """The tiers that answer now: a route whose certificate does not hold is its safe tier."""
-        if not (void := {name: one for name, one in self._routes.items() if not one.holds} if self._routes else {}):
+        void = {name: one for name, one in self._routes.items() if not one.holds}
+        if not void:
             return tiers
         return {**tiers, **{name: replace(tiers[name], policy=SafeTier(one)) for name, one in void.items()}}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -52,7 +53,7 @@ class ChoiceState:
     """The action's ceiling of code that is run for its candidates."""
     task: asyncio.Task[object] | None = field(default_factory=asyncio.current_task)
     """The task that is cancelled when the user disconnects."""
-    draws: dict[str, int] = field(default_factory=dict)
+    draws: Counter[str] = field(default_factory=Counter)
     """Number of draws per deployment."""
     passes: list[Pass] = field(default_factory=list)
     """Ended passes, in the order in which they ended."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, cast
 
@@ -58,23 +59,6 @@ class DraftStream:
                 await self.sink(self.choice, self.number, self.tier, chunk)
 
 
-class Ownership:
-    """The block in which a pass may write. A class, because every request has one, and a generator takes three times as
-    long.
-    """
-
-    __slots__ = ("_before", "_output")
-
-    def __init__(self, output: OutputStream, before: tuple[int | None, str]) -> None:
-        self._output, self._before = output, before
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *error: object) -> None:
-        self._output.disown(self._before)
-
-
 class OutputStream:
     """A sink with an owner. The first delta names the role, and chunks that say nothing are not sent.
 
@@ -99,7 +83,8 @@ class OutputStream:
         self._has_begun = False
         self.owner_was_seen = False
 
-    def owned(self, number: int, tier: str, *, instead_of: int | None = None) -> Ownership:
+    @contextmanager
+    def owned(self, number: int, tier: str, *, instead_of: int | None = None) -> Iterator[None]:
         """Give a pass ownership. It keeps it after the block if the user has seen part of it.
 
         Args:
@@ -117,14 +102,13 @@ class OutputStream:
             raise PolicyError(f"tier {tier!r} tried to show pass {number}, but {seen} pass {self.owner}")
         self.owner, self.tier = number, tier
         self.owner_was_seen = False
-        return Ownership(self, before)
-
-    def disown(self, before: tuple[int | None, str]) -> None:
-        """Take ownership from a pass that has ended, unless the user has seen part of it."""
-        if not self.has_shown:
-            self.owner = None
-        elif not self.owner_was_seen:
-            self.owner, self.tier = before
+        try:
+            yield
+        finally:
+            if not self.has_shown:
+                self.owner = None
+            elif not self.owner_was_seen:
+                self.owner, self.tier = before
 
     @property
     def is_discarded(self) -> bool:

@@ -234,9 +234,8 @@ class PassRunner:
         self._choice.prompts.expect(self._tier.deployment, calls)
 
     def _numbered(self, call: Call) -> Call:
-        draws, deployment = self._choice.draws, self._tier.deployment.name
-        draw = draws.get(deployment, 0)
-        draws[deployment] = draw + 1
+        draw = self._choice.draws[self.deployment]
+        self._choice.draws[self.deployment] += 1
         prompt = call.prompt.by_default(self._tier.sampling) if self._fills else call.prompt
         if self._choice.judges:
             return replace(call, prompt=prompt, draw=draw, group=self._choice.group, role="judge", candidate=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -231,6 +232,46 @@ def test_a_server_that_does_not_close_as_it_said_costs_a_moment(monkeypatch):
             passes, (_, seconds), _ = await read_slowly(server, monkeypatch)
             assert recorded(passes[1])[0].finish == "stop"
             assert seconds < 2.5
+
+    asyncio.run(main())
+
+
+USAGE = b'{"object":"chat.completion.chunk","choices":[],"usage":{"prompt_tokens":3,"completion_tokens":3}}'
+
+
+async def stay_open(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Say `Connection: close` if asked to, and then do not close. The counts come late."""
+    with suppress(asyncio.IncompleteReadError, ConnectionError):
+        while asked := (await reader.readuntil(b"\r\n\r\n")).lower():
+            await reader.readexactly(int(asked.partition(b"content-length: ")[2].partition(b"\r\n")[0]))
+            is_last = b"connection: close" in asked
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n")
+            writer.write(b"connection: close\r\n\r\n" if is_last else b"\r\n")
+            for data in (A, A, STOP, USAGE, b"[DONE]"):
+                if data == USAGE and is_last:
+                    await asyncio.sleep(1.5 * http1.GATHER_SECONDS)
+                writer.write(b"%x\r\n%b\r\n" % (len(event(data)), event(data)))
+                await asyncio.sleep(0.01)
+            if not is_last:
+                writer.write(b"0\r\n\r\n")
+    writer.close()
+
+
+def test_counts_that_come_late_are_read_although_the_server_does_not_close_as_it_said(monkeypatch):
+    monkeypatch.setattr(http1, "SLOW_SECONDS", 0.0)
+
+    async def main() -> None:
+        client, loop = ChatClient("far", "m", silent_seconds=5.0), asyncio.get_running_loop()
+        async with await asyncio.start_server(stay_open, "127.0.0.1", 0) as listening:
+            url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1"
+            for _ in range(2):
+                began = loop.time()
+                blocks = [list(chunks) async for chunks in client.blocks(url, CALL, at_once=True)]
+                completion, usage = recorded(blocks)
+                assert (completion.finish, usage) == ("stop", Usage(prompt=3, completion=3))
+            assert loop.time() - began < 1.0, "less than the wait for counts that do not come"
+            await client.close()
+            await asyncio.sleep(0.02)  # for the server to notice
 
     asyncio.run(main())
 

@@ -73,6 +73,16 @@ def test_tokens_and_seconds_are_those_of_the_agent():
         assert {one.prompt_tokens for one in run.results if one.task == "wait"} == {None}
 
 
+def test_a_job_in_which_every_trial_broke_is_a_run_of_errors_whichever_reward_is_named(tmp_path):
+    folder = job(tmp_path)
+    broke = {"exception_type": "DockerError", "exception_message": "the daemon is away"}
+    for path in folder.glob("*/result.json"):
+        edit(path, lambda value: value.update(exception_info=broke, verifier_result=None))
+    edit(trials(folder, "wait")[0], lambda value: value.update(verifier_result={"rewards": {"half": 0.5}}))
+    (run,) = importers.read(folder / "result.json", options=ImportOptions(metric="reward"))
+    assert {(one.outcome, one.why) for one in run.results} == {("error", "DockerError: the daemon is away")}
+
+
 def test_a_job_without_a_model_is_a_run_of_its_agent():
     (run,) = importers.read(JOBS / "oracle" / "result.json")
     assert (run.tier, run.suite) == ("oracle", "ours")

@@ -103,7 +103,8 @@ def read(log: Log) -> list[Imported] | None:
 
 
 def _runs(log: Log, found: list[tuple[str, _Trial]]) -> list[Imported]:
-    metric = log.options.metric and log.choose(list(dict.fromkeys(name for _, one in found for name in one.rewards)))
+    names = list(dict.fromkeys(name for _, one in found if one.broke is None for name in one.rewards))
+    metric = log.choose(names) if names and log.options.metric else ""  # without a reward that counts, all are errors
     arms: dict[tuple[str, str, str], list[tuple[str, _Trial]]] = {}
     for place, trial in sorted(found, key=_began):
         key = trial.source or "tasks", trial.agent_info.name, trial.tier

@@ -154,14 +154,16 @@ class RepositoryTests(BaseVerifier, frozen=True, kw_only=True, omit_defaults=Tru
 
 @functools.lru_cache(maxsize=8)
 def materials(repository: Path, base: str, commit: str) -> tuple[bytes, bytes, list[str]]:
-    """The parent as a tar file, the test files that the commit changes as another, and those that it removes.
+    """The parent as a tar file, the test files that the commit changes as another, and those that have to go before:
+    what it removes, and links that it makes files of, which would be written through.
 
     Raises:
         TierwiseError: the repository lacks a commit.
     """
     tests = {path: kind for path, kind in changed(repository, base, commit).items() if re.search(IS_TEST, path)}
     there = [path for path, kind in tests.items() if kind != "D"]
-    return archive(repository, base), archive(repository, commit, there), [path for path in tests if path not in there]
+    gone = [path for path, kind in tests.items() if kind in "DT"]
+    return archive(repository, base), archive(repository, commit, there), gone
 
 
 def gold(repository: Path, base: str, commit: str) -> Edit:

@@ -93,14 +93,24 @@ def files_of(repository: Path, commit: str, install: str) -> dict[str, str]:
 
     For a command of the user's, those of the folders that it names count too, as packages of a monorepo, and what it
     runs.
+
+    Raises:
+        SpecError: `install` is no command.
     """
-    named = {word.partition("[")[0].removeprefix("./").rstrip("/") for word in shlex.split(install)}
+    named = {word.partition("[")[0].removeprefix("./").rstrip("/") for word in _words_of(install)}
 
     def counts(path: str) -> bool:
         folder, _, name = path.rpartition("/")
         return bool(_FILES.match(path)) or path in named or (folder in named and bool(_FILES.match(name)))
 
     return {path: found for path, found in files_at(repository, commit).items() if counts(path)}
+
+
+def _words_of(install: str) -> list[str]:
+    try:
+        return shlex.split(install)
+    except ValueError as error:
+        raise SpecError(f"{install!r} is not a command: {error}", field="--install") from error
 
 
 def key_of(repository: Path, commit: str, python: Interpreter, install: str, runner: str) -> str:
@@ -121,7 +131,7 @@ def environment(repository: Path, commit: str, *, python: str, install: str, run
         runner: first word of the command that runs the tests; pytest is installed if the files do not name it.
 
     Raises:
-        SpecError: there is no such interpreter.
+        SpecError: there is no such interpreter, or `install` is no command.
         EnvironmentFailed: it cannot be built. Nothing is left behind.
     """
     found = interpreter(python)
@@ -166,7 +176,7 @@ def _build(folder: Path, packed: bytes, python: Interpreter, install: str, runne
     _call([python.path, "-m", "venv", str(folder)], folder, source)
     pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--no-input", "--disable-pip-version-check", "-q"]
     if install:
-        _call(shlex.split(install), folder, source)
+        _call(_words_of(install), folder, source)
     else:
         for words in steps(source):
             _call([*pip, *words], folder, source)

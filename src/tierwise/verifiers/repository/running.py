@@ -36,7 +36,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     edits: list[Edit] = []
     tests: bytes = b""
     removed: list[str] = []
-    """Test files that are removed."""
+    """Test files that go before those of `tests` come."""
 
 
 class Ran(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +66,7 @@ class Ran(msgspec.Struct, frozen=True, kw_only=True):
         return self.ended("passed")
 
     def ended(self, outcome: Outcome) -> set[str]:
+        """The names of the tests with this outcome."""
         return {name for name, found in self.outcomes.items() if found == outcome}
 
 

@@ -122,7 +122,11 @@ def _named(paths: Iterable[Path], patterns: list[str]) -> list[Path]:
 
 
 def _snapshot(folder: Path) -> Path:
-    """The snapshot of a dataset's folder in the Hub's cache; any other folder as it is."""
+    """The snapshot of a dataset's folder in the Hub's cache; any other folder as it is.
+
+    Raises:
+        SpecError: it has none, or several and does not say which is the newest.
+    """
     snapshots = folder / "snapshots"
     if not snapshots.is_dir():
         return folder

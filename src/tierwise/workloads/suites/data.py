@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar
 
@@ -94,7 +95,7 @@ class FromFiles(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         for number, one in enumerate(found):
             if one.sha256 in {other.sha256 for other in found[:number]}:
                 raise SpecError(f"{one.name} has the same content as a file before it; give each once", field="file")
-        return found
+        return _told_apart(found, [base / one for one in files])
 
     def _unpinned(self, found: list[DataFile]) -> tuple[str, ...]:
         """A note with the hash of each file, if nobody pinned them."""
@@ -127,14 +128,19 @@ class FromFiles(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             )
 
     def _chosen(self, asked: list[_Asked], found: list[DataFile]) -> tuple[Task, ...]:
-        """The first `count` tasks, which have ids of their own."""
+        """The first `count` tasks, which have ids of their own.
+
+        Raises:
+            SpecError: two have one id, or there are fewer.
+        """
         named = ", ".join(one.name for one in found)
         seen: dict[str, str] = {}
         for one in asked:
-            if (place := seen.setdefault(one.task.id, one.place)) != one.place:
+            if (place := seen.get(one.task.id)) is not None:
                 raise SpecError(
                     f"two rows make the task {one.task.id!r}: {place} and {one.place}; remove one", field="file"
                 )
+            seen[one.task.id] = one.place
         if not asked or (self.count or 0) > len(asked):
             why = f"{named}: {len(asked)} tasks, fewer than the {self.count or 1} requested"
             raise SpecError(f"{why}; {self.PART}" if self.PART and not asked else why, field="count")
@@ -290,6 +296,23 @@ def _read(given: str, base: Path, pin: str | None, title: str) -> DataFile:
     if why := why_no_copy(raw, path):
         raise SpecError(f"{path} {why}", field="file")
     return DataFile(name, raw, sha256)
+
+
+def _told_apart(files: list[DataFile], paths: list[Path]) -> list[DataFile]:
+    """Files with names of their own: those of one name are named after their folders too.
+
+    Raises:
+        SpecError: two have one name, and their folders as well.
+    """
+    often = Counter(one.name for one in files)
+    found = [
+        replace(one, name=f"{path.absolute().parent.name}-{one.name}") if often[one.name] > 1 else one
+        for one, path in zip(files, paths, strict=True)
+    ]
+    name, most = Counter(one.name for one in found).most_common(1)[0]
+    if most > 1:
+        raise SpecError(f"two files are named {name}, which is part of the tasks' ids; rename one", field="file")
+    return found
 
 
 def _from_hub(given: str) -> tuple[Path, str]:
