@@ -184,6 +184,26 @@ def test_average_mode_is_one_pass_of_every_turn(tmp_path, runner, scripted):
     assert directory.read_manifest().harness
 
 
+@pytest.mark.sandbox
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("runner", "scripted"),
+    [
+        pytest.param('{"mini-swe-agent": {"turns": 2}}', ScriptedAgentModel, marks=needs_mini, id="mini-swe-agent"),
+        pytest.param('{"harbor": {"options": {"max_turns": 2}}}', KeystrokesModel, marks=needs_harbor, id="terminus-2"),
+        pytest.param('{"inspect": {"turns": 2}}', ToolModel, marks=needs_inspect, id="inspect"),
+    ],
+)
+def test_an_agent_makes_the_turns_that_it_may_and_no_more(tmp_path, runner, scripted):
+    with in_a_thread(scripted(TASKS, TWO)) as model:
+        config, tasks = CONFIG.format(url=model.url), copied(tmp_path, TWO)
+        done, directory = bench(tmp_path, config, tasks, "--runner", runner, "--concurrency", "1")
+        records = directory.read_records()
+        assert done.exit_code == 0, (done.output, [record.why for record in records])
+        assert_joined(records, model, TWO)  # the command of the second turn is the solution
+    assert {record.agent.turns for record in records} == {2}
+
+
 @needs_inspect
 @pytest.mark.slow
 def test_what_is_submitted_in_inspect_is_the_answer_that_the_check_grades(tmp_path, write_tasks):

@@ -18,8 +18,9 @@ from typing import Any
 import anyio.to_thread
 from inspect_ai import Task
 from inspect_ai import eval as evaluate
-from inspect_ai.agent import react
+from inspect_ai.agent import AgentState, react
 from inspect_ai.dataset import Sample
+from inspect_ai.model import ChatMessage
 from inspect_ai.tool import bash
 from inspect_ai.util import ExecResult, SandboxEnvironment, sandboxenv
 
@@ -90,14 +91,23 @@ def _asked(order: dict[str, Any]) -> dict[str, Any]:
         return said
 
 
+def _turns(messages: list[ChatMessage]) -> int:
+    return sum(message.role == "assistant" for message in messages)
+
+
 def main() -> int:
     """Work on the task that the variables name; the exit code."""
     settings = json.loads(sys.argv[1])
     is_inside = "SANDBOX_SOCKET" in os.environ
     instruction = Path(os.environ["INSTRUCTION"]).read_text(encoding="utf-8")
+
+    async def goes_on(state: AgentState) -> bool:
+        """Inspect's own limit of turns asks once more, and throws the answer away."""
+        return bool(_turns(state.messages) < settings["turns"])
+
     task = Task(
         dataset=[Sample(id=os.environ["TASK"], input=instruction)],
-        solver=react(tools=[bash(timeout=_SECONDS)] if is_inside else []),
+        solver=react(tools=[bash(timeout=_SECONDS)] if is_inside else [], on_continue=goes_on),
         sandbox="tierwise" if is_inside else None,
         name="task",
     )
@@ -116,7 +126,8 @@ def main() -> int:
         print(f"inspect: {log.status}: {error.message if error is not None else 'no sample'}")  # noqa: T201
         return 1
     Path(os.environ["OUT"]).write_text(sample.output.completion, encoding="utf-8")
-    print(f"inspect: {'limit ' + sample.limit.type if sample.limit is not None else 'submitted'}")  # noqa: T201
+    ended = "limit turn" if _turns(sample.messages) >= settings["turns"] else "submitted"
+    print(f"inspect: {'limit ' + sample.limit.type if sample.limit is not None else ended}")  # noqa: T201
     return 0
 
 
