@@ -65,6 +65,8 @@ FILES = {
     "tests/test_far.py": "def test_far():\n    shorten = 1\n",
     "pytest.ini": "[pytest]\npythonpath = .\n",
     "build/lib/words/core.py": CORE,
+    ".gitignore": ".venv/\n",
+    ".venv/lib/words.py": CORE,
 }
 
 

@@ -37,7 +37,7 @@ MOST_FILES = 8
 """Of tests that decide on one function."""
 _MARKS = ("pyproject.toml", "setup.py", "setup.cfg")
 _LEFT = ("build", "dist", "node_modules", "venv", ".venv", ".tox", ".nox")
-"""Folders at the top that are not the project's own, whether or not it has a .gitignore."""
+"""Folders at the top that are not the project's own, unless its .gitignore says that they are."""
 _ID = 80
 _WORD = re.compile(r"\w+")
 
@@ -141,9 +141,10 @@ def _stored(package: Path, place: Path) -> _Project:
     package = package.resolve()
     project = _root(package)
     git(place.parent, "init", "--quiet", "--bare", "--template=", place.name)
-    chosen = [".", *(f":(exclude,glob){name}/**" for name in _LEFT)]
+    (place / "info").mkdir(exist_ok=True)
+    (place / "info" / "exclude").write_text("".join(f"/{name}/\n" for name in _LEFT), encoding="utf-8")
     inside = ["--git-dir", str(place), "--work-tree", str(project), "-c", "core.autocrlf=false"]
-    git(project, *inside, "add", "--all", "--", *chosen)
+    git(project, *inside, "add", "--all")
     commit = _commit(place)
     git(place, "update-ref", "--no-deref", "HEAD", commit)
     paths = [path for path in files_at(place, commit) if path.endswith(".py")]
