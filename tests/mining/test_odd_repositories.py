@@ -212,6 +212,7 @@ def test_names_of_tests_are_paths_from_the_repository_unless_the_user_says_other
 def test_a_run_without_tests_or_with_skipped_ones_has_a_reason():
     assert reason(Ran(has_results=True, exit_code=4, tail="ERROR: x\n")) == "ran no test (exit code 4): ERROR: x"
     assert reason(Ran(exit_code=1)) == "wrote no results (exit code 1): it printed nothing"
+    assert reason(Ran(exit_code=-5)) == "wrote no results (ended by SIGTRAP): it printed nothing"
     skipped = Ran(has_results=True, outcomes={"a": "skipped"}, skips=["no GPU"])
     assert reason(skipped) == "skips tests: 'no GPU'"
 

@@ -6,6 +6,7 @@ import functools
 import json
 import re
 import shlex
+import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -210,6 +211,14 @@ _PORTS = {
 }
 
 
+def _end(code: int) -> str:
+    """How a process ended, in words; below 0 it is the number of a signal."""
+    try:
+        return f"ended by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"exit code {code}"
+
+
 def reason(ran: Ran) -> str:
     """The likely reason for which tests failed, in a clause; empty if none is known."""
     if ran.stopped:
@@ -224,12 +233,12 @@ def reason(ran: Ran) -> str:
                 return words.format(*found.groups()) + named
     last = next(reversed(ran.tail.strip().splitlines()), "it printed nothing")[:200]
     if not ran.has_results:
-        return f"wrote no results (exit code {ran.exit_code}): {last}"
+        return f"wrote no results ({_end(ran.exit_code)}): {last}"
     for said in ran.failures:
         lines = [line.strip() for line in said.split("\n") if line.strip()]
         errors = [line.removeprefix("E").strip() for line in lines if line.startswith("E  ")]
         if shown := (errors or lines)[:1]:
             return f"fails with {shown[0][:200]!r}"
     if not ran.outcomes and ran.exit_code:
-        return f"ran no test (exit code {ran.exit_code}): {last}"
+        return f"ran no test ({_end(ran.exit_code)}): {last}"
     return f"skips tests: {ran.skips[0][:200]!r}" if ran.skips else ""
