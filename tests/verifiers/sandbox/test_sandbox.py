@@ -887,6 +887,22 @@ def test_a_program_with_ipc_shares_memory_and_its_sockets_reach_nothing_else_of_
         assert said(source, using, ipc=True) == "True\nConnectionRefusedError\nOSError\n"
 
 
+def test_a_program_with_ipc_may_reserve_more_addresses_than_it_has_memory_and_write_no_more(using):
+    source = """
+        import ctypes, mmap
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+        libc.mmap.restype = ctypes.c_ssize_t
+        print(libc.mmap(None, 64 << 30, 0, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0) > 0)
+        try:
+            bytearray(400 << 20)
+        except MemoryError:
+            print("no more")
+    """
+    assert said(source, using, ipc=True, memory_bytes=256 * MIB) == "True\nno more\n"
+    assert said(source, using, memory_bytes=256 * MIB) == "False\nno more\n"
+
+
 PROCESSES = """
 import os
 names = sorted(int(name) for name in os.listdir("/proc") if name.isdigit())

@@ -2,7 +2,7 @@
 
 It is never imported: a bare interpreter gets it as text, where Tierwise is not installed. An agent's sandbox
 (`environments/inside.py`) calls its functions. Arguments: 1 if it starts as root, 1 if the program runs in this
-interpreter, CPU seconds, bytes of address space, processes, bytes of scratch, open files, 1 for IPC;
+interpreter, CPU seconds, bytes of memory of a process, processes, bytes of scratch, open files, 1 for IPC;
 then, unless bubblewrap has set up the mounts, what to mount, three words each.
 """
 
@@ -184,13 +184,8 @@ def confine(
     """Drop identity, privileges and resources irreversibly."""
     if as_root:
         leave_root()
-    limit(
-        RLIMIT_CPU=cpu_seconds,
-        RLIMIT_AS=memory,
-        RLIMIT_NPROC=processes,
-        RLIMIT_FSIZE=scratch,
-        RLIMIT_NOFILE=open_files,
-    )
+    own = {"RLIMIT_DATA" if ipc else "RLIMIT_AS": memory}  # JavaScript engines and JVMs reserve more than they use
+    limit(RLIMIT_CPU=cpu_seconds, RLIMIT_NPROC=processes, RLIMIT_FSIZE=scratch, RLIMIT_NOFILE=open_files, **own)
     filter_system_calls(system_call_filter(ipc=ipc))
 
 

@@ -33,8 +33,8 @@ class Limits:
     Args:
         seconds: elapsed time, without the time in which it waited for a processor that others used.
         cpu_seconds: CPU time of all its processes together.
-        memory_bytes: address space of each process, and memory of all together; shared pages count once per process.
-            Scratch is not included.
+        memory_bytes: address space of each process (with `ipc`: what it can write and shares with nobody), and memory
+            of all together; shared pages count once per process. Scratch is not included.
         processes: concurrent processes and threads.
         output_bytes: stdout and stderr together.
         scratch_bytes: all files together, and any one file.
