@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 import ssl
+from contextlib import ExitStack
 
 import httpx2
 import openai
@@ -13,7 +14,7 @@ import pytest
 from endpoints import HELLO, serving, tier_of, until
 from made_certificates import authority, certificate
 from test_serve import WORDS, Process, config, process_of
-from tierwise.testing import ScriptedEngine
+from tierwise.testing import Reply, ScriptedEngine
 
 TWO = ("--workers", "2")
 
@@ -44,8 +45,13 @@ def seen(process: Process, trust: ssl.SSLContext) -> set[int]:
 
 
 def test_every_worker_answers_over_tls_and_counts_are_added_up(pair, tmp_path):
-    engine = ScriptedEngine(WORDS, step=0.02)
-    with serving(tier_of(engine=engine)) as far, process_of(config(far), tmp_path, *TWO, *pair.options) as process:
+    slow = Reply(text=WORDS, step=0.2)  # a stream that can still be watched on a busy machine
+    engine = ScriptedEngine(*[WORDS] * 8, slow, step=0.02)
+    with (
+        serving(tier_of(engine=engine)) as far,
+        process_of(config(far), tmp_path, *TWO, *pair.options) as process,
+        ExitStack() as silent,
+    ):
         assert seen(process, trusting()) == {0, 1}
         url = f"https://localhost:{process.port}/v1"
         for number in range(8):  # each client has a connection of its own
@@ -67,7 +73,8 @@ def test_every_worker_answers_over_tls_and_counts_are_added_up(pair, tmp_path):
                 process.request("GET", "/health")  # plain HTTP
             with pytest.raises(httpx2.ConnectError):
                 ask(process, "GET", "/health", trust=ssl.create_default_context())  # does not trust the authority
-        silent = [socket.create_connection(("127.0.0.1", process.port)) for _ in range(8)]
+        for _ in range(8):  # they say nothing
+            silent.enter_context(socket.create_connection(("127.0.0.1", process.port)))
         body = {"model": "fast", "messages": HELLO, "stream": True}
         with httpx2.Client(verify=trusting()) as client:
             with client.stream("POST", f"{url}/chat/completions", json=body) as answer:
@@ -83,8 +90,6 @@ def test_every_worker_answers_over_tls_and_counts_are_added_up(pair, tmp_path):
             process.process.send_signal(signal.SIGTERM)
             assert [line for line in lines if line][-1] == "data: [DONE]"
         assert process.process.wait(20) == 0, "who has not finished a handshake holds nothing up"
-        for line in silent:
-            line.close()
     endings = [ending for ending, _ in process.actions().values()]
     assert sorted(endings) == ["answered"] * 9 + ["disconnected"]
     assert "Traceback" not in process.log()
