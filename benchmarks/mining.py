@@ -59,6 +59,15 @@ def cost(found: dict[str, Any]) -> float:
     return float((spent["total"] - spent["environments"]) / spent["tests"]) if spent["tests"] else 0.0
 
 
+def ended(line: list[str]) -> int:
+    """The exit code of a command that is given time to write what it has when both are interrupted."""
+    with subprocess.Popen(line) as process:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            return process.wait()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("repository", type=Path)
@@ -75,7 +84,7 @@ def main() -> None:
         line = [sys.executable, "-m", "tierwise", "workload", "from-git", str(history)]
         line += ["--tests", chosen.tests, "--install", chosen.install, "--limit", str(chosen.limit)]
         line += ["--pass-to-pass", chosen.pass_to_pass, "--out", str(chosen.out)]
-        if subprocess.run(line, check=False).returncode not in (0, 130):  # 130: interrupted, and what there was is kept
+        if ended(line) not in (0, 130):  # 130: interrupted, and what there was is kept
             sys.exit(2)
     if not chosen.out.exists():
         sys.exit("interrupted before any commit was a task")
