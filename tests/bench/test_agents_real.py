@@ -53,6 +53,19 @@ prices:
 """
 
 
+EACH = pytest.mark.parametrize(
+    ("runner", "scripted"),
+    [
+        pytest.param('{"mini-swe-agent": {"turns": TURNS}}', ScriptedAgentModel, marks=needs_mini, id="mini-swe-agent"),
+        pytest.param(
+            '{"harbor": {"options": {"max_turns": TURNS}}}', KeystrokesModel, marks=needs_harbor, id="terminus-2"
+        ),
+        pytest.param('{"inspect": {"turns": TURNS}}', ToolModel, marks=needs_inspect, id="inspect"),
+    ],
+)
+"""Each harness, and a scripted model that speaks its language."""
+
+
 def bench(tmp_path, config, tasks, *options):
     (tmp_path / "one.yaml").write_text(config)
     arguments = ["bench", tmp_path / "one.yaml", tasks, "--out", tmp_path / "run", *options]
@@ -163,18 +176,11 @@ def test_inspect_works_on_terminal_tasks_in_our_sandbox(tmp_path, names):
 
 @pytest.mark.sandbox
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("runner", "scripted"),
-    [
-        pytest.param("mini-swe-agent", ScriptedAgentModel, marks=needs_mini, id="mini-swe-agent"),
-        pytest.param('{"harbor": {"options": {"max_turns": 8}}}', KeystrokesModel, marks=needs_harbor, id="terminus-2"),
-        pytest.param("inspect", ToolModel, marks=needs_inspect, id="inspect"),
-    ],
-)
+@EACH
 def test_average_mode_is_one_pass_of_every_turn(tmp_path, runner, scripted):
     config = CONFIG.replace("policy: single", "policy: {{majority: {{n: 3}}}}")
     with in_a_thread(scripted(TASKS, TWO[:1])) as model:
-        options = ("--runner", runner, "--concurrency", "1", "--mode", "average")
+        options = ("--runner", runner.replace("TURNS", "8"), "--concurrency", "1", "--mode", "average")
         done, directory = bench(tmp_path, config.format(url=model.url), copied(tmp_path, TWO), *options)
         records = directory.read_records()
         assert done.exit_code == 0, (done.output, [record.why for record in records])
@@ -186,18 +192,11 @@ def test_average_mode_is_one_pass_of_every_turn(tmp_path, runner, scripted):
 
 @pytest.mark.sandbox
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("runner", "scripted"),
-    [
-        pytest.param('{"mini-swe-agent": {"turns": 2}}', ScriptedAgentModel, marks=needs_mini, id="mini-swe-agent"),
-        pytest.param('{"harbor": {"options": {"max_turns": 2}}}', KeystrokesModel, marks=needs_harbor, id="terminus-2"),
-        pytest.param('{"inspect": {"turns": 2}}', ToolModel, marks=needs_inspect, id="inspect"),
-    ],
-)
+@EACH
 def test_an_agent_makes_the_turns_that_it_may_and_no_more(tmp_path, runner, scripted):
     with in_a_thread(scripted(TASKS, TWO)) as model:
-        config, tasks = CONFIG.format(url=model.url), copied(tmp_path, TWO)
-        done, directory = bench(tmp_path, config, tasks, "--runner", runner, "--concurrency", "1")
+        options = ("--runner", runner.replace("TURNS", "2"), "--concurrency", "1")
+        done, directory = bench(tmp_path, CONFIG.format(url=model.url), copied(tmp_path, TWO), *options)
         records = directory.read_records()
         assert done.exit_code == 0, (done.output, [record.why for record in records])
         assert_joined(records, model, TWO)  # the command of the second turn is the solution

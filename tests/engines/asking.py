@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import uvloop
 
+from tierwise.engines import http1, http1_connection
 from tierwise.testing.contracts.engines import begun, call, chunks, completed, text_of, until
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+    import pytest
 
-__all__ = ["begun", "call", "chunks", "completed", "in_time", "text_of", "until"]
+
+__all__ = ["begun", "call", "chunks", "completed", "counted_reads", "in_time", "text_of", "until"]
 
 
 def in_time(main: Coroutine[Any, Any, Any], seconds: float = 30) -> Any:
@@ -27,3 +30,16 @@ def in_time(main: Coroutine[Any, Any, Any], seconds: float = 30) -> Any:
         return answer
 
     return uvloop.run(checked())
+
+
+def counted_reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes of what connections are told of from now on, in a list that grows."""
+    sizes: list[int] = []
+
+    class Counted(http1_connection.Connection):
+        def data_received(self, data: bytes) -> None:
+            sizes.append(len(data))
+            super().data_received(data)
+
+    monkeypatch.setattr(http1, "Connection", Counted)
+    return sizes

@@ -9,7 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from tierwise.engines import http1, http1_connection
+from engines.asking import counted_reads
+from tierwise.engines import http1
 from tierwise.engines.engine import one_by_one
 from tierwise.engines.openai.client import ChatClient
 from tierwise.engines.openai.engine import HttpEngine
@@ -193,23 +194,16 @@ def test_a_reader_of_single_chunks_closes_what_he_reads():
 async def read_slowly(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> tuple[list[Blocks], list[float], int]:
     """What two passes read, the seconds of each, and how often the second was told of something that came."""
     monkeypatch.setattr(http1, "SLOW_SECONDS", 0.0)
-    reads = 0
-
-    class Counted(http1_connection.Connection):
-        def data_received(self, data: bytes) -> None:
-            nonlocal reads
-            reads += 1
-            super().data_received(data)
-
-    monkeypatch.setattr(http1, "Connection", Counted)
+    reads = counted_reads(monkeypatch)
     client, loop = ChatClient("far", "m", silent_seconds=2.0), asyncio.get_running_loop()
     passes, seconds = list[Blocks](), list[float]()
     for _ in range(2):
-        reads, began = 0, loop.time()
+        reads.clear()
+        began = loop.time()
         passes.append([list(chunks) async for chunks in client.blocks(server.url, CALL, at_once=True)])
         seconds.append(loop.time() - began)
     await client.close()
-    return passes, seconds, reads
+    return passes, seconds, len(reads)
 
 
 def test_after_a_slow_answer_the_end_of_the_next_is_waited_for_and_not_each_event(monkeypatch):

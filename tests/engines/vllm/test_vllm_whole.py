@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tierwise.engines import http1, http1_connection
+from engines.asking import counted_reads
+from tierwise.engines import http1
 from tierwise.policies import Single
 from tierwise.run import Action
 from tierwise.testing.fakes import ask_user, new_trace, tier
@@ -31,24 +32,16 @@ async def answered(vllm: VllmAtWork, *, tokens: int = TOKENS, seconds: float = 6
 
 def test_after_a_slow_answer_the_next_is_read_at_its_end_and_counted_as_vllm_counts(vllm, monkeypatch):
     monkeypatch.setattr(http1, "SLOW_SECONDS", 0.0)  # however fast this machine is
-    reads = 0
-
-    class Counted(http1_connection.Connection):
-        def data_received(self, data: bytes) -> None:
-            nonlocal reads
-            reads += 1
-            super().data_received(data)
-
-    monkeypatch.setattr(http1, "Connection", Counted)
+    reads = counted_reads(monkeypatch)
 
     async def main() -> None:
-        nonlocal reads
         (first,) = (await answered(vllm)).passes
-        before, reads = await vllm.metric("generation_tokens_total"), 0
+        before = await vllm.metric("generation_tokens_total")
+        reads.clear()
         (second,) = (await answered(vllm)).passes
         assert (second.usage.completion, second.usage.exact) == (TOKENS, True)
         assert second.completion.text == first.completion.text
-        assert reads < TOKENS / 4
+        assert len(reads) < TOKENS / 4
         assert await vllm.metric("generation_tokens_total") - before == TOKENS
 
     vllm.run(main())
