@@ -182,6 +182,11 @@ def test_files_of_one_name_are_told_apart_by_their_folders(write):
     assert "two files are named aime24-test.jsonl" in said
 
 
+def test_a_list_without_a_file_is_refused():
+    (said,) = error_of(Aime(file=()))
+    assert "the list names no file; give at least one" in said
+
+
 # ── half downloads ───────────────────────────────────────────────────────
 
 PACKED = gzip.compress(lines(GSM8K).encode(), mtime=0)  # the same in every process: the tests' names hold it

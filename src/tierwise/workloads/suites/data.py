@@ -84,6 +84,8 @@ class FromFiles(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     def _read(self, base: Path) -> list[DataFile]:
         files = (self.file,) if isinstance(self.file, str) else self.file
+        if not files:
+            raise SpecError("the list names no file; give at least one", field="file")
         pins: tuple[str | None, ...]
         if self.sha256 is None:
             pins = (None,) * len(files)
