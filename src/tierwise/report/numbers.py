@@ -20,11 +20,12 @@ _DUST = 1e-12  # of arithmetic: no share that is measured is so small
 def percent(share: float) -> str:
     """A share, or a saving, which is below 0 where more is spent.
 
-    It is rounded to 0 % or 100 % only where it is 0 or 1. One that is nearer to 0 than 0.0001 % says so.
+    Below 1 % it has two digits, above 99 % one after the point: it is rounded to 0 % or 100 % only where it is 0 or 1.
+    One that is nearer to 0 than 0.0001 % says so.
     """
     if abs(share) < _DUST:
         return "0 %"
-    if share == 1 or 0.005 < share < 0.995 or share < -0.005:
+    if share == 1 or 0.01 <= share <= 0.99 or share <= -0.01:
         return f"{100 * share:.0f} %"
     if abs(share) < 1e-6:
         return "< 0.0001 %" if share > 0 else "> -0.0001 %"

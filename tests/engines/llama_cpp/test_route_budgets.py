@@ -52,7 +52,7 @@ def test_tokens_are_bounded_over_all_tiers(llama, tokens):
 
 def test_a_deadline_is_that_of_the_whole_route(llama):
     answer, trace, seconds = solved(llama, Budget(seconds=2.0))
-    assert seconds < 4
+    assert seconds < 10
     assert "seconds" in trace.limits
     assert answer.completion.text, "the best answer so far"
 

