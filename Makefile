@@ -38,7 +38,7 @@ unit: $(VENV)/for-tests ## all tests, a process per core and at most 4: the test
 latest: ## the same with the newest of every package that pyproject.toml admits, and what is newer than the lock
 	@$(call NEW_VENV,.venv-latest)
 	@echo "installing the newest packages into .venv-latest …"
-	@$(call PIP,.venv-latest) --editable '.[llama,hf,workloads,transformers,grpc,postgresql,oidc,search,bench,dev]'
+	@$(call PIP,.venv-latest) --editable '.[llama,hf,workloads,transformers,grpc,postgresql,oidc,search,parquet,bench,dev]'
 	@.venv-latest/bin/python scripts/latest.py
 
 lock: ## lock again: after a change of pyproject.toml, or with UPGRADE=1 to take the newest of everything

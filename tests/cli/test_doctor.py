@@ -50,7 +50,7 @@ tiers: {fast: {deployment: far, policy: single}}
 
 def test_every_extra_and_the_gpus_are_among_the_findings():
     findings = {one["what"] for one in json.loads(doctor("--json", "--quick").stdout)}
-    assert {"extra bench", "extra hf", "extra transformers", "extra workloads", "GPUs"} <= findings
+    assert {"extra bench", "extra hf", "extra parquet", "extra transformers", "extra workloads", "GPUs"} <= findings
 
 
 def test_gpus_are_found_by_their_drivers_program(tmp_path):

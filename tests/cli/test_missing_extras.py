@@ -71,7 +71,7 @@ def test_doctor_prints_the_command_for_each_missing_extra_whole():
     command = [sys.executable, "-c", f"import sys; sys.argv[1:] = ['doctor', '--quick']; {code}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env={"COLUMNS": "80"})
     words = "".join(line[54:].strip() for line in done.stdout.splitlines())
-    for extra in ("bench", "hf", "transformers", "workloads"):
+    for extra in ("bench", "hf", "parquet", "transformers", "workloads"):
         assert f"tierwise[{extra}]'" in words, extra
     assert "…" not in words
 

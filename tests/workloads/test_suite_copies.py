@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,7 @@ AIME = [{"id": str(n), "problem": f"What is {n} plus 1?", "answer": str(n + 1)} 
 GPQA = "Record ID,Question,Correct Answer,Incorrect Answer 1,Incorrect Answer 2,Incorrect Answer 3\n" + "".join(
     f"r{n},Which number is {n}?,{n},{n + 1},{n + 2},{n + 3}\n" for n in range(4)
 )
+WHOLE = b"PAR1" + b"\0" * 16 + b"PAR1"
 MBPP = [{"task_id": n, "text": "Double a number.", "test_list": ["assert double(2) == 4"]} for n in (601, 602, 603)]
 
 
@@ -125,11 +128,13 @@ def test_a_folder_one_level_below_is_searched(write, tmp_path):
 def test_a_folder_without_the_suite_says_what_it_has(write, tmp_path):
     write("other.txt", "x")
     with pytest.raises(
-        NotFound, match=r"none is named test\.jsonl or gsm8k\*\.jsonl; it has other\.txt; name the file"
+        NotFound, match=r"none is named test\.jsonl or gsm8k\*\.jsonl or .*; it has other\.txt; name the file"
     ):
         found_in(tmp_path, Gsm8k.FILES, "GSM8K")
-    write("main/test-00000-of-00001.parquet", b"PAR1")
-    with pytest.raises(NotFound, match=r"pandas\.read_parquet\('.*/main/test-00000-of-00001\.parquet'\)\.to_json"):
+    write("main/train-00000-of-00001.parquet", WHOLE)
+    with pytest.raises(
+        NotFound, match=r"it has main/train-00000-of-00001\.parquet, other\.txt; name the file with --file"
+    ):
         found_in(tmp_path, Gsm8k.FILES, "GSM8K")
 
 
@@ -187,6 +192,34 @@ def test_a_list_without_a_file_is_refused():
     assert "the list names no file; give at least one" in said
 
 
+def test_parquet_without_pyarrow_names_the_extra_and_the_way_without_it(write, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    (said,) = error_of(Gsm8k(file=write("test.parquet", WHOLE)))
+    assert "test.parquet is Parquet, which needs pyarrow (" in said
+    assert "pip install 'tierwise[parquet]'; or save its rows as JSON Lines, where pandas and pyarrow are:" in said
+    assert "test.parquet').to_json('test.jsonl', orient='records', lines=True)" in said
+
+
+def test_what_is_not_parquet_is_read_without_pyarrow(write):
+    code = (
+        "import sys; from pathlib import Path; from tierwise.workloads.suites import Gsm8k; "
+        f"made = Gsm8k(file={write('test.jsonl', lines(GSM8K))!r}).make(Path()); "
+        "sys.exit(len(made.tasks) != 5 or 'pyarrow' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+
+
+@pytest.mark.parametrize("words", [("workload", "check"), ("import", "--out", "runs")], ids=" ".join)
+def test_parquet_that_is_no_suite_says_what_reads_it(write, words):
+    done = (
+        run(words[0], write("tasks.parquet", WHOLE), *words[1:])
+        if words[0] == "import"
+        else run(*words, write("tasks.parquet", WHOLE))
+    )
+    assert "tasks.parquet is Parquet, not text; save its rows as JSON Lines" in str(done.exception)
+    assert "is read as Parquet by `tierwise workload make SUITE --file`" in str(done.exception)
+
+
 # ── half downloads ───────────────────────────────────────────────────────
 
 PACKED = gzip.compress(lines(GSM8K).encode(), mtime=0)  # the same in every process: the tests' names hold it
@@ -205,7 +238,8 @@ PACKED = gzip.compress(lines(GSM8K).encode(), mtime=0)  # the same in every proc
         ("a.gz", PACKED, "is compressed; unpack it with gunzip"),
         ("a.gz", PACKED[:40], "cut off or damaged: download it again, then unpack it"),
         ("a.parquet", b"PAR1\x15\x04", "is half of a Parquet file; download it again"),
-        ("a.parquet", b"PAR1\x15\x04PAR1", "is Parquet; save its rows as JSON Lines: python -c"),
+        ("a.parquet", b"PAR1\x15\x04PAR1", "is half of a Parquet file; download it again"),
+        ("a.parquet", b"PARE" + b"\0" * 16 + b"PARE", "is encrypted Parquet; save its rows as Parquet without"),
         ("a.arrow", b"\xff\xff\xff\xff\x08\x01", "is an Arrow stream"),
         ("a.jsonl.xz", b"\xfd7zXZ\x00\x00", "unpack it with unxz"),
         ("a.jsonl", "", "is empty; is the download complete?"),

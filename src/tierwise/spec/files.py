@@ -22,6 +22,15 @@ T = TypeVar("T")
 MOST_YAML = 4 * 2**20
 """Maximum bytes of a YAML file; they are written by hand."""
 
+PARQUET = b"PAR1"
+"""How a Parquet file begins and ends."""
+
+OF_PARQUET = (
+    "save its rows as JSON Lines, such as by pandas.read_parquet(…).to_json(…, orient='records', lines=True); the data "
+    "of a suite is read as Parquet by `tierwise workload make SUITE --file`"
+)
+"""What to do with Parquet that is not read."""
+
 MOST_ERRORS = 20
 """Errors listed for a file of records. For a hand-written file all errors are listed."""
 
@@ -111,8 +120,10 @@ def text_of(raw: bytes, called: str, *, field: str = "") -> str:
     """Decode UTF-8 bytes, without a byte-order mark.
 
     Raises:
-        SpecError: they are not UTF-8; the message has `called` and the line.
+        SpecError: they are Parquet, or not UTF-8; the message has `called` and the line.
     """
+    if raw.startswith(PARQUET) and raw.endswith(PARQUET):
+        raise SpecError(f"{called} is Parquet, not text; {OF_PARQUET}", field=field)
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

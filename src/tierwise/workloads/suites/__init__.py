@@ -25,6 +25,7 @@ from tierwise.workloads.suites.mbpp import Mbpp
 from tierwise.workloads.suites.part import part_of
 from tierwise.workloads.suites.reasoning_gym import ReasoningGymSuite
 from tierwise.workloads.suites.row import Convention, SuiteRow
+from tierwise.workloads.suites.shards import copies_in
 from tierwise.workloads.suites.suite import MadeTasks, Suite
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "SuiteChoice",
     "SuitePart",
     "SuiteRow",
+    "copies_in",
     "found_in",
 ]
 

@@ -46,7 +46,11 @@ class Aime(FromFiles, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Problems whose answers are integers from 0 to 999."""
 
     ROW: ClassVar[SuiteRow] = ROW
-    FILES: ClassVar[tuple[str, ...]] = ("*aime*.jsonl", "*aime*.json", "*aime*.csv", "*AIME*.jsonl", "*AIME*.csv")
+    FILES: ClassVar[tuple[str, ...]] = (
+        *("*aime*.jsonl", "*aime*.json", "*aime*.csv", "*AIME*.jsonl", "*AIME*.csv"),
+        *("*aime*.parquet", "*AIME*.parquet"),
+        *(f"*{name}*/{split}-*-of-*.parquet" for name in ("aime", "AIME") for split in ("test", "train")),
+    )
     IS_ONE_FILE: ClassVar[bool] = False
 
     max_tokens: Annotated[int, msgspec.Meta(ge=1)] = 32_768

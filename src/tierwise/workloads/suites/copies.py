@@ -11,11 +11,13 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 
 from tierwise.spec.errors import NotFound, SpecError
+from tierwise.workloads.suites.shards import copies_in
 
 _NO_COPY = (
     (b"version https://git-lfs", "is a pointer of Git LFS, not the data; run `git lfs pull`, or download the file"),
     (b"PK\x03\x04", "is an archive; unpack it, and give the file that is in it"),
     (b"ARROW1", "is an Arrow file; save its rows as JSON Lines, with the same names of columns"),
+    (b"PARE", "is encrypted Parquet; save its rows as Parquet without encryption, or as JSON Lines"),
     (b"\xff\xff\xff\xff", "is an Arrow stream; save its rows as JSON Lines, with the same names of columns"),
     (b"\xfd7zXZ\x00", "is compressed; unpack it with unxz"),
     (b"\x28\xb5\x2f\xfd", "is compressed; unpack it with zstd -d"),
@@ -23,34 +25,21 @@ _NO_COPY = (
 )
 """How files begin that are not what a suite reads, and what to do about it."""
 
-_PARQUET, _GZIP = b"PAR1", b"\x1f\x8b"
+_GZIP = b"\x1f\x8b"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _BLOCK = 2**20
 _LISTED = 5
 
 
-def why_no_copy(raw: bytes, path: Path) -> str:
+def why_no_copy(raw: bytes) -> str:
     """What a file is that no suite reads, and what to do; empty if it may be one."""
     if not raw.strip():
         return "is empty; is the download complete?"
-    if raw.startswith(_PARQUET):
-        if not raw.endswith(_PARQUET):
-            return "is half of a Parquet file; download it again"
-        return f"is Parquet; save its rows as JSON Lines: {_from_parquet(path)}"
     if raw.startswith(_GZIP):
         cut = "" if _is_whole_gzip(raw) else ", and cut off or damaged: download it again, then"
         return f"is compressed{cut or ';'} unpack it with gunzip"
     begins = raw[:256].lstrip()
     return next((why for beginning, why in _NO_COPY if begins.startswith(beginning)), "")
-
-
-def _from_parquet(path: Path) -> str:
-    """The command that makes JSON Lines of a Parquet file."""
-    out = path.with_suffix(".jsonl").name
-    return (
-        f"""python -c "import pandas; pandas.read_parquet('{path}').to_json('{out}', orient='records', lines=True)" """
-        "(needs pandas and pyarrow)"
-    )
 
 
 def _is_whole_gzip(raw: bytes) -> bool:
@@ -87,13 +76,13 @@ def found_in(folder: Path, patterns: Iterable[str], title: str, *, is_one: bool 
 
     Args:
         folder: where they are, or one level below.
-        patterns: their names.
+        patterns: their names; with a `/` their paths, of which the last three parts that people named count.
         title: of the suite.
-        is_one: the suite is one file.
+        is_one: the suite is one file, or all parts of one split.
 
     Raises:
         NotFound: there is none, or no such folder.
-        SpecError: there are several, of which one is wanted.
+        SpecError: there are several, of which one is wanted; or a part of a split is missing.
     """
     patterns = list(patterns)
     if not folder.is_dir():
@@ -109,16 +98,20 @@ def found_in(folder: Path, patterns: Iterable[str], title: str, *, is_one: bool 
             f"{folder} has no file of {title}: none is named {' or '.join(patterns)}; {_content(folder)}",
             field="--data-dir",
         )
-    if is_one and len(found) > 1:
-        names = " and ".join(str(path.relative_to(folder)) for path in found)
+    copies = copies_in(list(map(str, found)), "--data-dir")
+    if is_one and len(copies) > 1:
+        names = " and ".join(str(found[copy[0]].relative_to(folder)) for copy in copies)
         raise SpecError(f"{folder} has several versions of {title}: {names}; name one with --file", field="--data-dir")
     return [str(path.absolute()) for path in found]
 
 
 def _named(paths: Iterable[Path], patterns: list[str]) -> list[Path]:
     """The paths whose names fit; links to nothing are among them."""
-    fitting = [path for path in paths if any(fnmatchcase(path.name, pattern) for pattern in patterns)]
-    return sorted(fitting, key=_in_order)
+    return sorted((path for path in paths if any(_fits(path, one) for one in patterns)), key=_in_order)
+
+
+def _fits(path: Path, pattern: str) -> bool:
+    return fnmatchcase("/".join(telling(str(path.absolute()))) if "/" in pattern else path.name, pattern)
 
 
 def _snapshot(folder: Path) -> Path:
@@ -144,9 +137,6 @@ def _content(folder: Path) -> str:
     """What a folder has instead, and what to do."""
     files = sorted(str(path.relative_to(folder)) for path in (*folder.glob("*.*"), *folder.glob("*/*.*")))
     there = f"it has {', '.join(files[:_LISTED])}" + (" and more" if len(files) > _LISTED else "") if files else ""
-    parquet = next((one for one in files if one.endswith(".parquet")), None)
-    if parquet is not None:
-        return f"{there}. Save the rows of Parquet as JSON Lines: {_from_parquet(folder / parquet)}"
     return f"{there}; name the file with --file".removeprefix("; ")
 
 

@@ -1,6 +1,7 @@
 """The user's own copy of a suite's data: files that are found, pinned and read, and never shipped.
 
-A row is JSON (one per line, or an array) or CSV. `copies.py` finds them, and names what is no copy at all.
+A row is JSON (one per line, or an array), CSV, or of Parquet (`parquet.py`), whose parts are one copy (`shards.py`).
+`copies.py` finds them, and names what is no copy at all.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ import msgspec
 from tierwise.spec.errors import ConfigErrors, SpecError
 from tierwise.spec.files import MOST_ERRORS, Document, json_document, numbered_lines, text_of
 from tierwise.workloads.suites.copies import named, why_no_copy
+from tierwise.workloads.suites.parquet import ParquetFile, is_parquet, opened
 from tierwise.workloads.suites.row import SuiteRow
-from tierwise.workloads.suites.suite import MadeTasks, pinned_bytes
+from tierwise.workloads.suites.shards import copies_in, shard_of, title_of
+from tierwise.workloads.suites.suite import MadeTasks, pinned_bytes, pinned_hash
 from tierwise.workloads.task import Task
 
 T = TypeVar("T")
@@ -34,14 +37,14 @@ class FromFiles(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     ROW: ClassVar[SuiteRow]
     FILES: ClassVar[tuple[str, ...]]
-    """Names that its files have where they are published, as patterns."""
+    """Names that its files have where they are published, as patterns; with a `/` of their folders too."""
     IS_ONE_FILE: ClassVar[bool] = True
-    """Whether a workload is of one file; else of several years or releases."""
+    """Whether a workload is of one file, or the parts of one split; else of several years or releases."""
     PART: ClassVar[str] = ""
     """Which rows are asked, if not all, and how to ask others."""
 
     file: str | tuple[str, ...]
-    """The data: a file, or `hf:OWNER/DATASET/FILE@COMMIT`; several for several years or releases."""
+    """The data: a file, or `hf:OWNER/DATASET/FILE@COMMIT`; several for years, releases, or parts of a split."""
     sha256: Sha256 | tuple[Sha256, ...] | None = None
     """Required hash of the file; of each, if there are several."""
     count: Annotated[int, msgspec.Meta(ge=1)] | None = None
@@ -63,7 +66,7 @@ class FromFiles(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             tasks=self._chosen(asked, found),
             version=", ".join(one.name for one in found),
             notes=(*self._unpinned(found), *self.notes(len(asked)), *notes),
-            files={one.name: one.sha256 for one in found},
+            files={part.name: part.sha256 for one in found for part in one.parts},
         )
 
     def task_of(self, row: Row) -> Task | None:
@@ -82,7 +85,7 @@ class FromFiles(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         """What a task asks, without what differs between two copies of it."""
         return str(task.messages)
 
-    def _read(self, base: Path) -> list[DataFile]:
+    def _read(self, base: Path) -> list[Copy]:
         files = (self.file,) if isinstance(self.file, str) else self.file
         if not files:
             raise SpecError("the list names no file; give at least one", field="file")
@@ -93,20 +96,27 @@ class FromFiles(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             pins = (self.sha256,) if isinstance(self.sha256, str) else self.sha256
         if len(pins) != len(files):
             raise SpecError(f"{len(files)} files need {len(files)} hashes, not {len(pins)}", field="sha256")
+        copies = copies_in(files, "file")
+        if self.IS_ONE_FILE and len(copies) > 1:
+            names = " and ".join(files[places[0]] for places in copies)
+            raise SpecError(f"{self.ROW.title} is one file, not {len(copies)}: {names}; give one", field="file")
         found = [_read(one, base, pin, self.ROW.title) for one, pin in zip(files, pins, strict=True)]
         for number, one in enumerate(found):
             if one.sha256 in {other.sha256 for other in found[:number]}:
                 raise SpecError(f"{one.name} has the same content as a file before it; give each once", field="file")
-        return _told_apart(found, [base / one for one in files])
+        return _told_apart(
+            [_copy([found[place] for place in places]) for places in copies],
+            [base / files[places[0]] for places in copies],
+        )
 
-    def _unpinned(self, found: list[DataFile]) -> tuple[str, ...]:
+    def _unpinned(self, found: list[Copy]) -> tuple[str, ...]:
         """A note with the hash of each file, if nobody pinned them."""
         if self.sha256 is not None:
             return ()
-        hashes = ", ".join(f"{one.name} {one.sha256}" for one in found)
+        hashes = ", ".join(f"{part.name} {part.sha256}" for one in found for part in one.parts)
         return (f"the data is not pinned; give --sha256 to identify the tasks: {hashes}",)
 
-    def _repeated(self, asked: list[_Asked], found: list[DataFile]) -> Iterator[str]:
+    def _repeated(self, asked: list[_Asked], found: list[Copy]) -> Iterator[str]:
         """A note about tasks that are asked twice.
 
         Raises:
@@ -129,7 +139,7 @@ class FromFiles(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
                 "remove them, unless your copy is published so"
             )
 
-    def _chosen(self, asked: list[_Asked], found: list[DataFile]) -> tuple[Task, ...]:
+    def _chosen(self, asked: list[_Asked], found: list[Copy]) -> tuple[Task, ...]:
         """The first `count` tasks, which have ids of their own.
 
         Raises:
@@ -158,9 +168,9 @@ class _Asked(NamedTuple):
 
 
 class _Rows:
-    """The tasks and errors of a file."""
+    """The tasks and errors of a copy."""
 
-    def __init__(self, suite: FromFiles, file: DataFile) -> None:
+    def __init__(self, suite: FromFiles, file: Copy) -> None:
         self.count = 0
         self.asked: list[_Asked] = []
         self.errors: list[SpecError] = []
@@ -186,15 +196,15 @@ class _Rows:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row of a file."""
+    """A row of a copy."""
 
     value: dict[str, Any]
     document: Document
     """Takes the errors of the row; it has some already if the row cannot be read."""
     source: str
-    """The file's name, without its ending."""
+    """The copy's name, without ending and part."""
     number: int
-    """Its place in the file, from 0."""
+    """Its place in the copy, from 0."""
 
     def column(self, *names: str) -> str:
         """The text of the first of these columns that the row has; empty, with an error, if it has none."""
@@ -205,6 +215,9 @@ class Row:
                 return value.strip()
             if isinstance(value, int) and not isinstance(value, bool):
                 return str(value)
+            if isinstance(value, bytes):
+                self.document.wrong("", f"the column {name!r} is binary, not text; save it as text")
+                return ""
         columns = ", ".join(map(repr, self.value)) or "nothing"
         self.document.wrong("", f"has no text {' or '.join(map(repr, names))}; it has {columns}")
         return ""
@@ -215,25 +228,46 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class Copy:
+    """A year, release or version of a suite, as the user has it: a file, or the parts of a split of Parquet."""
+
+    name: str
+    """The file's; with several parts what they have in common, `test-*-of-00003.parquet`."""
+    source: str
+    """The name without ending and part."""
+    parts: tuple[DataFile, ...]
+
+    @property
+    def title(self) -> str:
+        """The name without part: copies of one title need other names for their tasks."""
+        return f"{self.source}{Path(self.name).suffix}"
+
+    def rows(self) -> Iterator[Row]:
+        """Every row of all parts.
+
+        Raises:
+            SpecError: a file is not UTF-8, is cut off, or no table; or it is Parquet that pyarrow cannot read.
+        """
+        values = (one for part in self.parts for one in part.values())
+        for number, (value, document) in enumerate(values):
+            yield Row(value, document, self.source, number)
+
+
+@dataclass(frozen=True, slots=True)
 class DataFile:
     """A file of the user's copy."""
 
     name: str
-    content: bytes
+    content: bytes | ParquetFile
     sha256: str
 
-    def rows(self) -> Iterator[Row]:
-        """Every row.
+    def values(self) -> Iterator[tuple[dict[str, Any], Document]]:
+        """Every row, with a document that takes its errors."""
+        if isinstance(self.content, ParquetFile):
+            return self.content.values(self.name)
+        return self._values(text_of(self.content, self.name, field="file"))
 
-        Raises:
-            SpecError: the file is not UTF-8, is cut off, or no table.
-        """
-        source = Path(self.name).stem
-        for number, (value, document) in enumerate(self._values()):
-            yield Row(value, document, source, number)
-
-    def _values(self) -> Iterator[tuple[dict[str, Any], Document]]:
-        text = text_of(self.content, self.name, field="file")
+    def _values(self, text: str) -> Iterator[tuple[dict[str, Any], Document]]:
         if "\0" in text:
             at = text.count("\n", 0, text.index("\0")) + 1
             raise SpecError("has zero bytes, as half a download does; download it again", field=f"{self.name}:{at}")
@@ -294,27 +328,48 @@ def _read(given: str, base: Path, pin: str | None, title: str) -> DataFile:
     else:
         path = base / given
         name = named(path)
+    if is_parquet(path):
+        with path.open("rb") as file:
+            sha256 = pinned_hash(file, path, pin, title)
+            return DataFile(name, opened(file, path), sha256)
     raw, sha256 = pinned_bytes(path, pin, title)
-    if why := why_no_copy(raw, path):
+    if why := why_no_copy(raw):
         raise SpecError(f"{path} {why}", field="file")
     return DataFile(name, raw, sha256)
 
 
-def _told_apart(files: list[DataFile], paths: list[Path]) -> list[DataFile]:
-    """Files with names of their own: those of one name are named after their folders too.
+def _copy(parts: list[DataFile]) -> Copy:
+    shard = shard_of(parts[0].name)
+    name = shard.pattern if shard is not None and shard.count > 1 else parts[0].name
+    return Copy(name, title_of(parts[0].name), tuple(parts))
+
+
+def _told_apart(copies: list[Copy], paths: list[Path]) -> list[Copy]:
+    """Copies with names of their own: those of one name are named after their folders too.
 
     Raises:
         SpecError: two have one name, and their folders as well.
     """
-    often = Counter(one.name for one in files)
+    often = Counter(one.title for one in copies)
     found = [
-        replace(one, name=f"{path.absolute().parent.name}-{one.name}") if often[one.name] > 1 else one
-        for one, path in zip(files, paths, strict=True)
+        _prefixed(one, f"{_folder(path.absolute())}-") if often[one.title] > 1 else one
+        for one, path in zip(copies, paths, strict=True)
     ]
-    name, most = Counter(one.name for one in found).most_common(1)[0]
+    name, most = Counter(one.title for one in found).most_common(1)[0]
     if most > 1:
         raise SpecError(f"two files are named {name}, which is part of the tasks' ids; rename one", field="file")
     return found
+
+
+def _prefixed(copy: Copy, before: str) -> Copy:
+    parts = tuple(replace(part, name=before + part.name) for part in copy.parts)
+    return Copy(before + copy.name, before + copy.source, parts)
+
+
+def _folder(path: Path) -> str:
+    """The name of a file's folder; of the one above where it is `data`, as in most datasets of the Hub."""
+    parent = path.parent
+    return (parent.parent if parent.name == "data" else parent).name
 
 
 def _from_hub(given: str) -> tuple[Path, str]:

@@ -54,7 +54,7 @@ class GpqaDiamond(FromFiles, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Questions with four choices, in an order that a seed gives."""
 
     ROW: ClassVar[SuiteRow] = ROW
-    FILES: ClassVar[tuple[str, ...]] = ("gpqa_diamond.csv",)
+    FILES: ClassVar[tuple[str, ...]] = ("gpqa_diamond.csv", "gpqa_diamond*.parquet", "*gpqa_diamond/*-of-*.parquet")
 
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] = 0
     """Shuffles the choices. It is the last part of each task's id."""

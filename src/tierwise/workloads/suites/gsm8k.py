@@ -39,13 +39,14 @@ class _Problem(msgspec.Struct):
 
 
 class Gsm8k(FromFiles, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Word problems whose answers are numbers."""
+    """Word problems whose answers are numbers, in OpenAI's format: `question`, and `answer` that ends in `#### 42`."""
 
     ROW: ClassVar[SuiteRow] = ROW
-    FILES: ClassVar[tuple[str, ...]] = ("test.jsonl", "gsm8k*.jsonl")
+    FILES: ClassVar[tuple[str, ...]] = (
+        *("test.jsonl", "gsm8k*.jsonl"),
+        *("test.parquet", "test-*-of-*.parquet", "gsm8k*.parquet"),
+    )
 
-    file: str
-    """The data in OpenAI's format: `question` and `answer`, ending in `#### 42`; one file, as problems are numbered."""
     max_tokens: Annotated[int, msgspec.Meta(ge=1)] = 512
 
     def task_of(self, row: Row) -> Task | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import io
 import pickle
+from pathlib import PurePath
 from typing import Annotated, Any, ClassVar
 
 import msgspec
@@ -47,8 +48,7 @@ PROMPT = (
     "program.\n\n{question}{starter}"
 )
 SIZES = {
-    f"test{number or ''}.jsonl": problems
-    for number, problems in ((0, 400), (2, 111), (3, 101), (4, 101), (5, 167), (6, 175))
+    f"test{number or ''}": problems for number, problems in ((0, 400), (2, 111), (3, 101), (4, 101), (5, 167), (6, 175))
 }
 """Problems of each file: releases v1 to v6 have 400, 511, 612, 713, 880 and 1,055."""
 
@@ -78,7 +78,10 @@ class LiveCodeBenchSuite(FromFiles, frozen=True, kw_only=True, forbid_unknown_fi
     """Contest problems of a window of dates."""
 
     ROW: ClassVar[SuiteRow] = ROW
-    FILES: ClassVar[tuple[str, ...]] = ("test.jsonl", "test[0-9].jsonl", "test[0-9][0-9].jsonl")
+    FILES: ClassVar[tuple[str, ...]] = (
+        *("test.jsonl", "test[0-9].jsonl", "test[0-9][0-9].jsonl"),
+        *("test.parquet", "test[0-9].parquet", "test[0-9][0-9].parquet", "test-*-of-*.parquet"),
+    )
     IS_ONE_FILE: ClassVar[bool] = False
     PART: ClassVar[str] = "look at --since and --until"
 
@@ -106,7 +109,7 @@ class LiveCodeBenchSuite(FromFiles, frozen=True, kw_only=True, forbid_unknown_fi
         return ("no --since: problems older than the checkpoint may be in its training data",)
 
     def notes_of(self, name: str, rows: int) -> tuple[str, ...]:
-        known = SIZES.get(name.rpartition("-")[2])
+        known = SIZES.get(PurePath(name).stem.rpartition("-")[2])
         if known is None or rows == known:
             return ()
         return (f"{name} has {rows} problems; {known} are published in it: another version, or half a download",)

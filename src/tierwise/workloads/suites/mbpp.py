@@ -69,7 +69,10 @@ class Mbpp(FromFiles, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Functions to write from a sentence and assertions."""
 
     ROW: ClassVar[SuiteRow] = ROW
-    FILES: ClassVar[tuple[str, ...]] = ("mbpp.jsonl", "sanitized-mbpp.json")
+    FILES: ClassVar[tuple[str, ...]] = (
+        *("mbpp.jsonl", "sanitized-mbpp.json"),
+        *("test.parquet", "test-*-of-*.parquet", "*mbpp*.parquet"),
+    )
     PART: ClassVar[str] = "its ids are not 11 to 510, the test split; `split: all` in a workload.yaml asks every row"
 
     split: Literal["test", "all"] = "test"

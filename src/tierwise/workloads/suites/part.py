@@ -45,7 +45,7 @@ def _subset(settings: Any, row: SuiteRow, release: str, tasks: int) -> str:
 
 def release_of(name: str, files: Iterable[str]) -> str:
     """The release that the names of a suite's files tell: years of AIME, `v6` of LiveCodeBench; else empty."""
-    names = [PurePath(one.partition("@")[0]).name for one in files]
+    names = [PurePath(one.partition("@")[0]).name.replace(".parquet", ".jsonl") for one in files]
     if name == "aime":
         years = {_year(one) for one in files}
         return "" if "" in years else " ".join(sorted(years))
