@@ -91,7 +91,7 @@ def test_an_evaluation_without_a_report_did_not_end(tmp_path):
 def test_reviews_that_are_missing_are_counted(tmp_path):
     path = copied(tmp_path)
     path.write_text("\n".join(path.read_text(encoding="utf-8").splitlines()[1:]), encoding="utf-8")
-    refused(path, "has 5 reviews, and the report counts 6")
+    refused(path, "has 5 reviews with a score, and the report counts 6")
 
 
 def test_half_a_file_is_refused_with_its_line(tmp_path):
@@ -135,6 +135,24 @@ def test_a_score_that_failed_is_an_error_without_seconds(tmp_path):
     one = run.results[0]
     assert (one.outcome, one.why) == ("error", "the score's status is 'judge_error': no judge")
     assert (one.seconds, one.prompt_tokens) == (None, None)
+
+
+def test_a_review_without_a_score_is_not_counted_by_the_report(tmp_path):
+    path = copied(tmp_path)
+    changed(path, 0, lambda value: value["sample_score"]["score"].update(status="parse_error", value={}))
+    report = path.parents[2] / "reports" / "fast" / "gsm8k.json"
+    report.write_text(report.read_text(encoding="utf-8").replace('"num": 6', '"num": 5'), encoding="utf-8")
+    (run,) = importers.read(path)
+    assert [one.outcome.value for one in run.results].count("error") == 1
+
+
+def test_an_answer_that_was_given_is_asked(tmp_path):
+    given = {"role": "assistant", "content": "How can I help?", "source": "input"}
+    path = copied(tmp_path)
+    changed(path, 0, lambda value: value["messages"].insert(0, given))
+    (run,), (other,) = importers.read(path), importers.read(reviews(RUNS / "fast"))
+    assert (run.results[0].answer, run.results[0].seconds) == (other.results[0].answer, other.results[0].seconds)
+    assert run.results[0].task != other.results[0].task
 
 
 def test_an_answer_without_usage_has_no_tokens(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tierwise.runs.exporters import inspect, lm_eval, promptfoo
+from tierwise.runs.exporters import evalscope, inspect, lm_eval, nemo, promptfoo
 from tierwise.runs.exporters.exported import ExportedRow, rows_of
 
 if TYPE_CHECKING:
@@ -29,5 +29,7 @@ EXPORTERS: Mapping[str, Exporter] = {
     "inspect": Exporter(label="Inspect", check=inspect.check, files=inspect.files),
     "promptfoo": Exporter(label="promptfoo", check=promptfoo.check, files=promptfoo.files),
     "lm-eval": Exporter(label="lm-eval", check=lm_eval.check, files=lm_eval.files),
+    "nemo": Exporter(label="NeMo Evaluator", check=nemo.check, files=nemo.files),
+    "evalscope": Exporter(label="EvalScope", check=evalscope.check, files=evalscope.files),
 }
 """Exporters by tool name."""

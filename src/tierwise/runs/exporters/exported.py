@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import PurePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tierwise.runs.importers.imported import safe_name
+from tierwise.runs.importers.imported import OUTCOME_KEY, safe_name
 from tierwise.runs.records import TrialOutcome
 from tierwise.spec.errors import SpecError
 from tierwise.workloads.task import read_tasks
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from tierwise.runs.directory import Manifest, Planned, RunDirectory
     from tierwise.runs.records import TrialRecord
     from tierwise.workloads.task import Task
+
+STOPS = {"length": "max_tokens", "stop": "stop", "tool_calls": "tool_calls", "content_filter": "content_filter"}
+"""How an answer ended, in the words of Inspect, which EvalScope has too; any other is `unknown`."""
 
 _SHOWN = 3
 
@@ -41,6 +45,12 @@ class ExportedRow:
     """Of each task and repeat, in the order of `names`."""
 
     @property
+    def model(self) -> str:
+        """The model's name in a log: the tier, or the name of the row if the run has several modes of the tier."""
+        modes = sum(planned.tier == self.planned.tier for planned in self.manifest.variants)
+        return self.planned.tier if modes == 1 else self.name
+
+    @property
     def repeats(self) -> int:
         return self.manifest.settings.repeats
 
@@ -57,10 +67,48 @@ class ExportedRow:
         only = task.messages[0].get("content") if len(task.messages) == 1 else None
         return only if isinstance(only, str) else msgspec.json.encode(task.messages).decode()
 
+    def messages(self, name: str) -> list[dict[str, str]]:
+        """A task's messages as `role` (system, user or assistant) and `content`; empty if they are not known.
+
+        The content of a message with parts or tool calls is the whole message as JSON text.
+        """
+        task = self.tasks.get(name)
+        return [] if task is None else [_message(one) for one in task.messages]
+
     def target(self, name: str) -> str:
         """A task's check, as JSON; empty if it is not known."""
         task = self.tasks.get(name)
         return "" if task is None or task.check is None else msgspec.json.encode(task.check).decode()
+
+
+def _message(message: Mapping[str, Any]) -> dict[str, str]:
+    content = message.get("content")
+    role = message.get("role")
+    text = content if isinstance(content, str) else msgspec.json.encode(dict(message)).decode()
+    known = role if role in ("system", "user", "assistant") else "system" if role == "developer" else "user"
+    return {"role": known, "content": text}
+
+
+def named_outcome(one: TrialRecord) -> dict[str, str]:
+    """The outcome under the key of `importers.imported`, if there is no answer; for a log where that is a wrong one."""
+    is_scored = one.outcome in (TrialOutcome.CORRECT, TrialOutcome.INCORRECT)
+    return {} if is_scored or not one.is_graded else {OUTCOME_KEY: one.outcome.value}
+
+
+def labels(one: TrialRecord) -> dict[str, Any]:
+    """The tags and the cluster of a record's task, under the keys `tags` and `cluster`."""
+    return {"tags": one.kinds, **({} if one.cluster is None else {"cluster": one.cluster})}
+
+
+def percentile(ordered: Sequence[float], share: float) -> float:
+    """The value that a share of all values does not exceed, interpolated linearly (Hyndman & Fan 1996, type 7).
+
+    NumPy and pandas compute it so by default. The values are sorted, and there is at least one.
+    """
+    place = share * (len(ordered) - 1)
+    low = math.floor(place)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
 
 
 def rows_of(directory: RunDirectory) -> list[ExportedRow]:

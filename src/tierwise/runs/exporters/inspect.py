@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tierwise import __version__
+from tierwise.runs.exporters.exported import STOPS, labels
 from tierwise.runs.records import TrialOutcome
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ _VALUES = {
     TrialOutcome.NO_ANSWER: "N",
     TrialOutcome.LOST_TO_THINKING: "N",
 }
-_STOPS = {"length": "max_tokens", "stop": "stop", "tool_calls": "tool_calls", "content_filter": "content_filter"}
 
 
 def check(row: ExportedRow) -> str:  # noqa: ARG001 - it has a place for all
@@ -105,7 +105,9 @@ def _eval(row: ExportedRow) -> dict[str, Any]:
 
 def _sample(row: ExportedRow, one: TrialRecord) -> dict[str, Any]:
     began = datetime.fromtimestamp(one.began, UTC) if one.began else row.began
-    messages = _messages(row, one.task)
+    messages = [
+        message | {"source": "input"} if message["role"] == "user" else message for message in row.messages(one.task)
+    ]
     answer = {"role": "assistant", "content": one.answer, "source": "generate", "model": one.tier}
     is_answer = one.has_answer
     usage = _usage(one)
@@ -117,14 +119,10 @@ def _sample(row: ExportedRow, one: TrialRecord) -> dict[str, Any]:
         "messages": [*messages, *([answer] if is_answer else [])],
         "output": {
             "model": one.tier,
-            "choices": [{"message": answer, "stop_reason": _STOPS.get(one.finish, "unknown")}] if one.finish else [],
+            "choices": [{"message": answer, "stop_reason": STOPS.get(one.finish, "unknown")}] if one.finish else [],
             "completion": one.answer,
         },
-        "metadata": {
-            "tags": one.kinds,
-            "first_output": one.first_output,
-            **({} if one.cluster is None else {"cluster": one.cluster}),
-        },
+        "metadata": {**labels(one), "first_output": one.first_output},
         "store": {},
         "events": [],
         "attachments": {},
@@ -140,20 +138,6 @@ def _sample(row: ExportedRow, one: TrialRecord) -> dict[str, Any]:
         value = {"value": _VALUES[one.outcome], "answer": one.answer, "explanation": one.why, "history": []}
         return sample | {"scores": {SCORER: value}}
     return sample | {"scores": {}, "error": {"message": one.why, "traceback": one.why, "traceback_ansi": one.why}}
-
-
-def _messages(row: ExportedRow, name: str) -> list[dict[str, Any]]:
-    """A task's messages; parts and tool calls that Inspect writes otherwise are JSON texts."""
-    task = row.tasks.get(name)
-    return [] if task is None else [_message(one) for one in task.messages]
-
-
-def _message(message: Mapping[str, Any]) -> dict[str, Any]:
-    content = message.get("content")
-    role = message.get("role")
-    text = content if isinstance(content, str) else msgspec.json.encode(dict(message)).decode()
-    known = role if role in ("system", "user", "assistant") else "system" if role == "developer" else "user"
-    return {"role": known, "content": text, **({"source": "input"} if known == "user" else {})}
 
 
 def _usage(one: TrialRecord) -> dict[str, Any] | None:

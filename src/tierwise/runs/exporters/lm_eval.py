@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tierwise.runs.importers.lm_eval import TASK_KEY
+from tierwise.runs.exporters.exported import labels
+from tierwise.runs.importers.imported import TASK_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,8 +58,7 @@ def files(row: ExportedRow) -> Mapping[str, bytes]:
 
 def _sample(row: ExportedRow, number: int, one: TrialRecord) -> dict[str, Any]:
     question, target = row.question(one.task), row.target(one.task)
-    cluster = {} if one.cluster is None else {"cluster": one.cluster}
-    doc = {TASK_KEY: one.task, "question": question, "tags": one.kinds, **cluster}
+    doc = {TASK_KEY: one.task, "question": question, **labels(one)}
     return {
         "doc_id": number,
         "doc": doc,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from tierwise.runs.exporters.exported import labels
 from tierwise.runs.importers.promptfoo import DOLLARS, FAILURES, FORMAT
 from tierwise.runs.records import TrialOutcome
 
@@ -82,7 +83,6 @@ def _result(row: ExportedRow, number: int, one: TrialRecord, prompt: str) -> dic
     why = one.why or one.outcome.value.replace("_", " ")
     graded = {"pass": failure == 0, "score": float(failure == 0), "reason": why}
     variables = {"question": question}
-    cluster = {} if one.cluster is None else {"cluster": one.cluster}
     found = {
         "id": _id(row.manifest.run, row.name, str(number)),
         "testIdx": number,
@@ -95,7 +95,7 @@ def _result(row: ExportedRow, number: int, one: TrialRecord, prompt: str) -> dic
             "description": one.task,
             "vars": variables,
             "assert": [assertion],
-            "metadata": {"tags": one.kinds, **cluster},
+            "metadata": labels(one),
         },
         "success": failure == 0,
         "score": float(failure == 0),

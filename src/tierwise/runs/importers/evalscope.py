@@ -9,10 +9,14 @@ import msgspec
 
 from tierwise.runs.importers.imported import (
     FINISHES,
+    OUTCOME_KEY,
+    TASK_KEY,
     Collected,
     Imported,
     ImportedResult,
+    dollars_in,
     label_of,
+    missing_or,
     no_outcome,
     outcome_of,
     safe_name,
@@ -24,6 +28,11 @@ from tierwise.spec.errors import SpecError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+MAIN = "accuracy"
+"""The score of the reviews that `tierwise export` writes."""
+INPUT = "input"
+"""Source of a message that the task has, and the model did not write."""
 
 _REVIEWS = "reviews"
 
@@ -40,7 +49,12 @@ class _Measured(msgspec.Struct):
 class _Message(msgspec.Struct):
     role: str
     content: Any = None
+    source: str | None = None
     perf_metrics: _Measured | None = None
+
+    @property
+    def is_answer(self) -> bool:
+        return self.role == "assistant" and self.source != INPUT
 
 
 class _Score(msgspec.Struct):
@@ -48,6 +62,7 @@ class _Score(msgspec.Struct):
     status: str = "success"
     explanation: str | None = None
     main_score_name: str | None = None
+    metadata: dict[str, Any] | None = None
 
 
 class _SampleScore(msgspec.Struct):
@@ -75,6 +90,7 @@ class _Choice(msgspec.Struct):
 class _Output(msgspec.Struct):
     choices: list[_Choice] = []
     usage: _Usage | None = None
+    metadata: dict[str, Any] | None = None
 
 
 class _Prediction(msgspec.Struct):
@@ -102,7 +118,7 @@ class _Report(msgspec.Struct):
     metrics: list[_Metric] = []
 
     def count(self, subset: str) -> int | None:
-        """How many samples of a subset it counts."""
+        """How many samples of a subset it counts: those with a score."""
         found = [one for metric in self.metrics for category in metric.categories for one in category.subsets]
         return next((one.num for one in found if one.name == subset and not one.is_aggregate), None)
 
@@ -125,8 +141,11 @@ def read(log: Log) -> list[Imported] | None:
         return None
     rows = log.lines(_Review)
     report, counted = _report(log)
-    if counted is not None and counted != len(rows):
-        raise SpecError(f"{log.path} has {len(rows)} reviews, and the report counts {counted}; copy the folder again")
+    scored = sum(bool(row.sample_score.score.value) for _, row in rows)
+    if counted is not None and counted != scored:
+        raise SpecError(
+            f"{log.path} has {scored} reviews with a score, and the report counts {counted}; copy the folder again"
+        )
     model = report.model_name if report is not None and report.model_name else log.path.resolve().parent.name
     return [
         Imported(
@@ -200,12 +219,13 @@ def _outcome(score: _Score, metric: str) -> tuple[TrialOutcome | None, str]:
     outcome = outcome_of(score.value.get(metric))
     if outcome is None:
         return None, no_outcome(score.value, metric)
-    return outcome, "" if outcome == TrialOutcome.CORRECT else f"{metric}: 0"
+    why = "" if outcome == TrialOutcome.CORRECT else f"{metric}: 0"
+    return missing_or(outcome, (score.metadata or {}).get(OUTCOME_KEY)), why
 
 
 def _result(log: Log, row: _Review, made: _Prediction, outcome: TrialOutcome, why: str) -> ImportedResult:
-    asked = [one.content for one in row.messages if one.role != "assistant"]
-    said = [one for one in row.messages if one.role == "assistant"]
+    asked = [one.content for one in row.messages if not one.is_answer]
+    said = [one for one in row.messages if one.is_answer]
     spent = [one.perf_metrics for one in said]
     known = [one for one in spent if one is not None]
     is_known = bool(known) and len(known) == len(spent) and outcome != TrialOutcome.ERROR
@@ -214,10 +234,12 @@ def _result(log: Log, row: _Review, made: _Prediction, outcome: TrialOutcome, wh
     number = row.index if row.sample_score.group_id is None else row.sample_score.group_id
     digest = hashlib.sha256(msgspec.json.encode([asked, row.target])).hexdigest()[:8]
     fields = row.sample_score.sample_metadata or {}
+    own = fields.get(TASK_KEY)
+    is_own = isinstance(own, str) and own != ""
     return ImportedResult(
-        task=f"{number}-{digest}",
+        task=str(own) if is_own else f"{number}-{digest}",
         outcome=outcome,
-        why=why,
+        why=(row.sample_score.score.explanation or "") if is_own else why,
         cluster=label_of(fields, log.options.cluster),
         tags=tags_in(fields),
         repeat=row.sample_score.generation_index or 0,
@@ -228,6 +250,7 @@ def _result(log: Log, row: _Review, made: _Prediction, outcome: TrialOutcome, wh
         prompt_tokens=_whole([one.input_tokens for one in known]) if is_known else None,
         cached_tokens=output.usage.input_tokens_cache_read if is_known and len(known) == 1 and output.usage else None,
         completion_tokens=_whole([one.output_tokens for one in known]) if is_known else None,
+        dollars=dollars_in(output.metadata or {}),
     )
 
 

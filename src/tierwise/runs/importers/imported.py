@@ -34,6 +34,15 @@ MOST_SHOWN = 5
 FINISHES = {"max_tokens": "length", "model_length": "length"}
 """Inspect's names of how an answer ended, which EvalScope has too, where ours differ."""
 
+TASK_KEY = "tierwise_task"
+"""Key of a sample's data in a log that `tierwise export` wrote: the task's own id."""
+OUTCOME_KEY = "tierwise_outcome"
+"""Key beside a score of 0 in such a log: the outcome, where the tool has none for a missing answer."""
+WHY_KEY = "tierwise_why"
+"""Key beside a score in such a log: the verdict's reason, where the tool has no place for one."""
+DOLLARS_KEY = "tierwise_dollars"
+"""Key beside the tokens of an answer in such a log: its dollars, where the tool has no place for them."""
+
 _OF_A_TIER = ("model", "stream", "stream_options")
 """Keys of a request that do not say what is asked."""
 
@@ -144,6 +153,18 @@ def outcome_of(value: object) -> TrialOutcome | None:
     if isinstance(value, bool | int | float) and value in (0, 1):
         return TrialOutcome.CORRECT if value == 1 else TrialOutcome.INCORRECT
     return None
+
+
+def missing_or(outcome: TrialOutcome, said: object) -> TrialOutcome:
+    """The outcome of a score, or of an answer that is missing, where `tierwise export` said so beside a score of 0."""
+    missing = (TrialOutcome.NO_ANSWER, TrialOutcome.LOST_TO_THINKING)
+    return next((one for one in missing if outcome == TrialOutcome.INCORRECT and one == said), outcome)
+
+
+def dollars_in(fields: Mapping[str, object]) -> float | None:
+    """The dollars that `tierwise export` wrote; None if there are none."""
+    value = fields.get(DOLLARS_KEY)
+    return float(value) if isinstance(value, int | float) else None
 
 
 def no_outcome(scores: Mapping[str, object], metric: str) -> str:

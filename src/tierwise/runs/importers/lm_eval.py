@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tierwise.runs.importers.imported import (
+    TASK_KEY,
     Collected,
     Imported,
     ImportedResult,
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"samples_(?P<task>.+)_(?P<time>\d{4}-\d\d-\d\dT[\d.-]+)")
 _NO_FILTER = "none"
-
-TASK_KEY = "tierwise_task"
-"""Key of a document that `tierwise export` wrote: the task's own id."""
 
 
 class _Line(msgspec.Struct):

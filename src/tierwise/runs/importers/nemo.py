@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tierwise.runs.importers.imported import (
+    DOLLARS_KEY,
+    OUTCOME_KEY,
+    WHY_KEY,
     Collected,
     Imported,
     ImportedResult,
     label_of,
+    missing_or,
     no_outcome,
     outcome_of,
     safe_name,
@@ -22,11 +26,12 @@ from tierwise.spec.errors import SpecError
 if TYPE_CHECKING:
     from tierwise.runs.importers.log import Log
 
-_INFRA = ("infra_error", "system")
+INFRA = "infra_error"
+_INFRA = (INFRA, "system")
 """Categories of errors that are not the model's: of the endpoint, and, after `--skip-failed`, of anything else. It
 grades both 0, like the third, `graceful`: an agent that crashed or used up its turns.
 """
-_REPORTED = "provider_reported"
+REPORTED = "provider_reported"
 """What the log says of counts that are not its own estimates."""
 _COMPANIONS = (
     "checkpoint.json",
@@ -68,11 +73,12 @@ class _Line(msgspec.Struct):
 
 class _ModelUsage(msgspec.Struct):
     cached_tokens: int | None = None
-    provenance: str = msgspec.field(default=_REPORTED, name="token_provenance")
+    provenance: str = msgspec.field(default=REPORTED, name="token_provenance")
 
 
 class _Stats(msgspec.Struct):
     usage: _ModelUsage = msgspec.field(default_factory=_ModelUsage)
+    dollars: float | None = msgspec.field(default=None, name=DOLLARS_KEY)
 
 
 class _Inference(msgspec.Struct):
@@ -143,6 +149,7 @@ def _results(log: Log, bundle: _Bundle) -> tuple[ImportedResult, ...]:
         if outcome is None:
             collected.wrong(place, no_outcome({metric: value}, metric))
         else:
+            outcome = missing_or(outcome, line.scoring_details.get(OUTCOME_KEY))
             request = asked.get((line.problem_idx, line.repeat), _Inference())
             collected.add(_result(log, line, request, names[line.problem_idx], outcome), place)
     if len(lines) != bundle.n_results:
@@ -160,13 +167,14 @@ def _names(lines: list[_Line]) -> dict[int, str]:
 
 def _result(log: Log, line: _Line, request: _Inference, task: str, outcome: TrialOutcome) -> ImportedResult:
     is_served = outcome != TrialOutcome.ERROR
-    is_counted = is_served and request.model_stats.usage.provenance == _REPORTED
+    is_counted = is_served and request.model_stats.usage.provenance == REPORTED
     error = line.scoring_details.get("error") or line.scoring_details.get("method") or "no reason is given"
     why = {TrialOutcome.ERROR: str(error), TrialOutcome.INCORRECT: "the scorer rejected the answer"}
+    said = line.scoring_details.get(WHY_KEY)
     return ImportedResult(
         task=task,
         outcome=outcome,
-        why=why.get(outcome, ""),
+        why=said if isinstance(said, str) else why.get(outcome, ""),
         cluster=label_of(line.metadata, log.options.cluster),
         tags=tags_in(line.metadata),
         repeat=line.repeat,
@@ -176,4 +184,5 @@ def _result(log: Log, line: _Line, request: _Inference, task: str, outcome: Tria
         prompt_tokens=request.prompt_tokens if is_counted else None,
         cached_tokens=request.model_stats.usage.cached_tokens if is_counted else None,
         completion_tokens=request.completion_tokens if is_counted else None,
+        dollars=request.model_stats.dollars,
     )
