@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tierwise.runs.exporters.exported import labels
+from tierwise.runs.exporters.exported import labels, named_outcome
 from tierwise.runs.importers.promptfoo import DOLLARS, FAILURES, FORMAT
 from tierwise.runs.records import TrialOutcome
 
@@ -95,7 +95,7 @@ def _result(row: ExportedRow, number: int, one: TrialRecord, prompt: str) -> dic
             "description": one.task,
             "vars": variables,
             "assert": [assertion],
-            "metadata": labels(one),
+            "metadata": labels(one) | named_outcome(one),
         },
         "success": failure == 0,
         "score": float(failure == 0),

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tierwise.runs.importers.imported import Collected, Imported, ImportedResult, label_of, safe_name, tags_in
+from tierwise.runs.importers.imported import (
+    OUTCOME_KEY,
+    Collected,
+    Imported,
+    ImportedResult,
+    label_of,
+    missing_or,
+    safe_name,
+    tags_in,
+)
 from tierwise.runs.records import TrialOutcome
 from tierwise.spec.errors import SpecError
 
@@ -139,6 +148,7 @@ def _results(log: Log, rows: list[tuple[str, _Result]]) -> tuple[ImportedResult,
             continue
         seen.add(row.test_idx)
         task = names[row.test_idx]
+        outcome = missing_or(outcome, row.test_case.metadata.get(OUTCOME_KEY))
         collected.add(_result(log, row, task, repeats[task], outcome, has_costs=has_costs), place)
         repeats[task] += 1
     return collected.done()
