@@ -1,7 +1,7 @@
 """Tiers of one agent's task: a route with sticky sessions beside its fixed tiers, on our terminal tasks.
 
     python benchmarks/agent_routes.py
-    python benchmarks/agent_routes.py --model MODEL.gguf --tasks log-errors keep-serving --turns 8 --concurrency 1
+    python benchmarks/agent_routes.py --model MODEL.gguf --tag "one command" --turns 8 --repeats 2 --concurrency 1
     python benchmarks/agent_routes.py --config two.yaml --runner "$(cat benchmarks/agent_programs/mini_small.json)"
 
 Without `--model` and `--config`, two scripted models stand behind `fast` and `max`, at a tenth of the price: the small
@@ -183,6 +183,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="with --model: of llama.cpp")
     parser.add_argument("--config", type=Path, help="the tiers and routes of this file")
     parser.add_argument("--tasks", nargs="*", default=[], help="names of terminal tasks; all without it")
+    parser.add_argument("--tag", help="of these, the tasks with this tag")
     parser.add_argument("--runner", default=f"command:{sys.executable} {AGENT}")
     parser.add_argument("--turns", type=int, default=12, help="of our small agent, at most")
     parser.add_argument("--repeats", type=int, default=1, help="times that each tier works on each task")
@@ -192,6 +193,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="keep the run here")
     chosen = parser.parse_args()
     names = chosen.tasks or sorted(path.parent.name for path in TASKS.glob("*/task.toml"))
+    if chosen.tag is not None:
+        names = [name for name in names if chosen.tag in read_task(TASKS / name).metadata.get("tags", [])]
     more = ["--concurrency", str(chosen.concurrency), "--repeats", str(chosen.repeats)]
     more += ["--timeout", str(chosen.seconds)]
     if chosen.minutes is not None:

@@ -229,7 +229,7 @@ def test_what_is_submitted_in_inspect_is_the_answer_that_the_check_grades(tmp_pa
     ],
 )
 def test_a_small_coder_tries_three_tasks_in_at_most_eight_turns(tmp_path, runner):
-    names = ["archive-selected", "log-errors", "fix-makefile"]
+    names = ["count-errors", "make-folders", "log-errors"]
     options = ("--runner", runner, "--concurrency", "1")  # a task ends after 300 s, and is graded as it is then
     done, directory = bench(tmp_path, REAL.format(file=CODER), copied(tmp_path, names), *options)
     records = directory.read_records()

@@ -1,0 +1,3 @@
+#!/bin/bash
+set -euo pipefail
+git -C /app/repo branch hotfix v1.0

@@ -1,0 +1,3 @@
+#!/bin/bash
+set -euo pipefail
+sed -i 's/localhost/db.internal/g' /app/conf/*.conf
