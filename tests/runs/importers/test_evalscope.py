@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 
+import pytest
 from logs_of_tools import DATA, refused
 from typer.testing import CliRunner
 
@@ -135,6 +136,17 @@ def test_a_score_that_failed_is_an_error_without_seconds(tmp_path):
     one = run.results[0]
     assert (one.outcome, one.why) == ("error", "the score's status is 'judge_error': no judge")
     assert (one.seconds, one.prompt_tokens) == (None, None)
+
+
+@pytest.mark.parametrize("status", ["fallback", "degraded"])
+def test_a_score_that_evalscope_counts_although_a_judge_failed_is_an_outcome(tmp_path, status):
+    path = copied(tmp_path)
+    changed(path, 0, lambda value: value["sample_score"]["score"].update(status=status))
+    (run,), (before,) = importers.read(path), importers.read(reviews(RUNS / "fast"))
+    assert run.results == before.results
+    changed(path, 0, lambda value: value["sample_score"]["score"].update(value={"other": 1}, explanation="no judge"))
+    (run,) = importers.read(path, options=ImportOptions(metric="accuracy"))
+    assert (run.results[0].outcome, run.results[0].why) == ("error", f"the score's status is '{status}': no judge")
 
 
 def test_a_review_without_a_score_is_not_counted_by_the_report(tmp_path):

@@ -35,6 +35,11 @@ INPUT = "input"
 """Source of a message that the task has, and the model did not write."""
 
 _REVIEWS = "reviews"
+_SUCCESS = "success"
+_USABLE = (_SUCCESS, "fallback", "degraded")
+"""Statuses of scores that EvalScope counts: also by its rule where the judge failed, and by a part of its judges. The
+metrics that such a score lacks have none.
+"""
 
 
 class _Measured(msgspec.Struct):
@@ -59,7 +64,7 @@ class _Message(msgspec.Struct):
 
 class _Score(msgspec.Struct):
     value: dict[str, Any] = {}
-    status: str = "success"
+    status: str = _SUCCESS
     explanation: str | None = None
     main_score_name: str | None = None
     metadata: dict[str, Any] | None = None
@@ -203,7 +208,7 @@ def _results(log: Log, rows: Sequence[tuple[str, _Review]]) -> tuple[ImportedRes
 
 def _metric(log: Log, rows: Sequence[_Review]) -> str:
     """The score that counts: the one asked for, or else EvalScope's main score."""
-    scores = [row.sample_score.score for row in rows if row.sample_score.score.status == "success"]
+    scores = [row.sample_score.score for row in rows if row.sample_score.score.status in _USABLE]
     mains = dict.fromkeys(one.main_score_name for one in scores if one.main_score_name)
     if not log.options.metric and len(mains) == 1:
         return next(iter(mains))
@@ -213,7 +218,7 @@ def _metric(log: Log, rows: Sequence[_Review]) -> str:
 
 def _outcome(score: _Score, metric: str) -> tuple[TrialOutcome | None, str]:
     """The outcome with its reason; None, with what is wrong, if there is none."""
-    if score.status != "success":
+    if score.status not in _USABLE or (score.status != _SUCCESS and metric not in score.value):
         said = (score.explanation or "no reason is given").partition("\n")[0]
         return TrialOutcome.ERROR, f"the score's status is {score.status!r}: {said}"
     outcome = outcome_of(score.value.get(metric))
