@@ -1,23 +1,7 @@
-import os
-import subprocess
-from pathlib import Path
+from data import commit, git, new
 
-home = Path("/app/repo")
-home.mkdir()
-who = {f"GIT_{part}_{name}": text for part in ("AUTHOR", "COMMITTER") for name, text in (
-    ("NAME", "Ada"), ("EMAIL", "ada@example.org"), ("DATE", "2025-03-01T12:00:00Z"))}
-
-
-def git(*words):
-    subprocess.run(["git", "-C", home, *words], check=True, capture_output=True, env=os.environ | who)
-
-
-git("init", "-q", "-b", "main")
-git("config", "user.name", "Ada")
-git("config", "user.email", "ada@example.org")
+new()
 for number in (1, 2, 3):
-    (home / "version.txt").write_text(f"{number}\n")
-    git("add", "--all")
-    git("commit", "-q", "-m", f"Version {number}")
+    commit(f"Version {number}", number, version__txt=f"{number}\n")
     if number == 2:
         git("tag", "v1.0")
