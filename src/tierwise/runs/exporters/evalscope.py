@@ -147,13 +147,12 @@ def _performance(records: Sequence[TrialRecord]) -> dict[str, Any] | None:
 
 
 def _described(values: Sequence[float]) -> dict[str, float | None]:
-    ordered = sorted(values)
     return {
-        "mean": statistics.fmean(ordered),
-        "std": statistics.stdev(ordered) if len(ordered) > 1 else None,
-        "min": ordered[0],
-        **{f"{percent}%": percentile(ordered, percent / 100) for percent in (25, 50, 75, 90, 99)},
-        "max": ordered[-1],
+        "mean": statistics.fmean(values),
+        "std": statistics.stdev(values) if len(values) > 1 else None,
+        "min": min(values),
+        **{f"{percent}%": percentile(values, percent) for percent in (25, 50, 75, 90, 99)},
+        "max": max(values),
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import statistics
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import PurePath
@@ -100,15 +100,14 @@ def labels(one: TrialRecord) -> dict[str, Any]:
     return {"tags": one.kinds, **({} if one.cluster is None else {"cluster": one.cluster})}
 
 
-def percentile(ordered: Sequence[float], share: float) -> float:
-    """The value that a share of all values does not exceed, interpolated linearly (Hyndman & Fan 1996, type 7).
+def percentile(values: Sequence[float], percent: int) -> float:
+    """The value that so many percent do not exceed, interpolated linearly as NumPy and pandas do by default.
 
-    NumPy and pandas compute it so by default. The values are sorted, and there is at least one.
+    Args:
+        values: at least one.
+        percent: 1 to 99.
     """
-    place = share * (len(ordered) - 1)
-    low = math.floor(place)
-    high = min(low + 1, len(ordered) - 1)
-    return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
+    return statistics.quantiles(values, n=100, method="inclusive")[percent - 1] if len(values) > 1 else values[0]
 
 
 def rows_of(directory: RunDirectory) -> list[ExportedRow]:

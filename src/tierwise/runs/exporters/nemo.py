@@ -101,8 +101,8 @@ def _runtime(records: Sequence[TrialRecord]) -> dict[str, Any]:
         sum(getattr(one, name) or 0 for one in records if one.is_graded)
         for name in ("prompt_tokens", "completion_tokens")
     )
-    latencies = sorted(one.seconds * 1000 for one in records if one.is_graded and one.seconds is not None)
-    percents = {f"p{percent}": percentile(latencies, percent / 100) for percent in (50, 90, 99)} if latencies else {}
+    latencies = [one.seconds * 1000 for one in records if one.is_graded and one.seconds is not None]
+    percents = {f"p{percent}": percentile(latencies, percent) for percent in (50, 90, 99)} if latencies else {}
     return {
         "total_steps": len(records),
         "total_tokens": prompt + completion,

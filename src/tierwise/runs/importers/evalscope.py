@@ -10,7 +10,6 @@ import msgspec
 from tierwise.runs.importers.imported import (
     FINISHES,
     OUTCOME_KEY,
-    TASK_KEY,
     Collected,
     Imported,
     ImportedResult,
@@ -21,6 +20,7 @@ from tierwise.runs.importers.imported import (
     outcome_of,
     safe_name,
     tags_in,
+    task_in,
 )
 from tierwise.runs.importers.log import Log
 from tierwise.runs.records import TrialOutcome
@@ -239,12 +239,11 @@ def _result(log: Log, row: _Review, made: _Prediction, outcome: TrialOutcome, wh
     number = row.index if row.sample_score.group_id is None else row.sample_score.group_id
     digest = hashlib.sha256(msgspec.json.encode([asked, row.target])).hexdigest()[:8]
     fields = row.sample_score.sample_metadata or {}
-    own = fields.get(TASK_KEY)
-    is_own = isinstance(own, str) and own != ""
+    own = task_in(fields)
     return ImportedResult(
-        task=str(own) if is_own else f"{number}-{digest}",
+        task=own or f"{number}-{digest}",
         outcome=outcome,
-        why=(row.sample_score.score.explanation or "") if is_own else why,
+        why=(row.sample_score.score.explanation or "") if own else why,
         cluster=label_of(fields, log.options.cluster),
         tags=tags_in(fields),
         repeat=row.sample_score.generation_index or 0,

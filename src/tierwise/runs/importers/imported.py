@@ -155,6 +155,12 @@ def outcome_of(value: object) -> TrialOutcome | None:
     return None
 
 
+def task_in(fields: Mapping[str, object]) -> str:
+    """The task's own id in a log that `tierwise export` wrote; empty in any other."""
+    own = fields.get(TASK_KEY)
+    return own if isinstance(own, str) else ""
+
+
 def missing_or(outcome: TrialOutcome, said: object) -> TrialOutcome:
     """The outcome of a score, or of an answer that is missing, where `tierwise export` said so beside a score of 0."""
     missing = (TrialOutcome.NO_ANSWER, TrialOutcome.LOST_TO_THINKING)

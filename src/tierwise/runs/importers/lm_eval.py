@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tierwise.runs.importers.imported import (
-    TASK_KEY,
     Collected,
     Imported,
     ImportedResult,
@@ -17,6 +16,7 @@ from tierwise.runs.importers.imported import (
     outcome_of,
     safe_name,
     tags_in,
+    task_in,
 )
 from tierwise.runs.records import TrialOutcome
 
@@ -112,9 +112,8 @@ def _metric(name: str, used: str) -> str:
 def _result(log: Log, line: _Line, outcome: TrialOutcome, metric: str) -> ImportedResult:
     fields = line.doc if isinstance(line.doc, dict) else {}
     hashed = f"-{line.doc_hash[:8]}" if line.doc_hash else ""
-    own = fields.get(TASK_KEY)
     return ImportedResult(
-        task=own if isinstance(own, str) and own else f"{line.doc_id}{hashed}",
+        task=task_in(fields) or f"{line.doc_id}{hashed}",
         outcome=outcome,
         why="" if outcome == TrialOutcome.CORRECT else f"{metric}: 0",
         cluster=label_of(fields, log.options.cluster),
