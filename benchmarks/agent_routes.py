@@ -195,6 +195,8 @@ def main() -> None:
     names = chosen.tasks or sorted(path.parent.name for path in TASKS.glob("*/task.toml"))
     if chosen.tag is not None:
         names = [name for name in names if chosen.tag in read_task(TASKS / name).metadata.get("tags", [])]
+        if not names:
+            parser.error(f"none of these tasks has the tag {chosen.tag!r}")
     more = ["--concurrency", str(chosen.concurrency), "--repeats", str(chosen.repeats)]
     more += ["--timeout", str(chosen.seconds)]
     if chosen.minutes is not None:

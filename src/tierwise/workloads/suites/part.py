@@ -45,12 +45,12 @@ def _subset(settings: Any, row: SuiteRow, release: str, tasks: int) -> str:
 
 def release_of(name: str, files: Iterable[str]) -> str:
     """The release that the names of a suite's files tell: years of AIME, `v6` of LiveCodeBench; else empty."""
-    names = [PurePath(one.partition("@")[0]).name.replace(".parquet", ".jsonl") for one in files]
+    names = [PurePath(one.partition("@")[0]).stem for one in files]
     if name == "aime":
         years = {_year(one) for one in files}
         return "" if "" in years else " ".join(sorted(years))
     if name == "livecodebench":
-        wanted = [f"test{number if number > 1 else ''}.jsonl" for number in range(1, len(names) + 1)]
+        wanted = [f"test{number if number > 1 else ''}" for number in range(1, len(names) + 1)]
         return f"v{len(names)}" if sorted(names) == sorted(wanted) else ""
     return ""
 
